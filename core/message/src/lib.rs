@@ -1,0 +1,5 @@
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+//! (to be written)
+extern crate alloc;

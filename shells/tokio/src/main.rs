@@ -1,0 +1,2 @@
+//! The tokio shell.
+fn main() {}
