@@ -1,5 +1,20 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-//! (to be written)
+//! The words that every Waypost crate shares: addresses, envelopes, replies, verdicts.
+
 extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+mod address;
+mod envelope;
+mod net;
+mod status;
+mod verdict;
+
+pub use address::{Address, AddressError, Domain};
+pub use envelope::{Body, Client, Envelope, Login, Notify, Peer, Recipient, Ret, ReversePath};
+pub use net::{Network, NetworkError};
+pub use status::{Enhanced, Reply};
+pub use verdict::{Account, Delivery, MailHome, Target, Verdict};
