@@ -3,3 +3,7 @@
 #![deny(missing_docs)]
 //! (to be written)
 extern crate alloc;
+
+/// The MIME structure of a message.
+#[derive(Clone, Debug)]
+pub struct Structure;
