@@ -1,2 +1,153 @@
 #![forbid(unsafe_code)]
-//! (to be written)
+//! The world that Waypost's machines ask: directory, mailboxes, spool. Shared by every runtime.
+//!
+//! [`World::smtp`], [`World::imap`] and [`World::auth`] take a call of a machine and answer it by a
+//! callback. They return at once: searches wait in the directory's own thread, work on files in a
+//! pool of threads, so a shell may call them from its event loop. The callback runs on one of those
+//! threads; all it should do is hand the answer to the session (a channel, a queue and a wake-up).
+//! Every call is answered exactly once, also when the work for it fails in some unforeseen way; then
+//! with a temporary failure.
+//!
+//! How much can wait here is bounded by the calls that sessions hold open: a machine has at most two
+//! pieces of a message under way and reads no more from its peer until one is answered.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `run/` | what is done for each call |
+//! | `directory/` | the directory: what we need of one, and one out of an LDIF file |
+//! | `store/` | mailboxes (Maildir) |
+//! | `spool/` | messages that cannot be delivered now |
+//! | `pool.rs` | threads for work that waits for the disk |
+//! | `fs.rs`, `identity.rs` | files, and whose rights are used for them |
+//! | `event.rs` | what the log is told of messages |
+
+mod clock;
+mod event;
+mod promise;
+mod run;
+mod settings;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use waypost_imap::server as imap;
+use waypost_machine::{Answer, Secret};
+use waypost_sasl::{Credentials, Verified};
+use waypost_smtp::server as smtp;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use event::{Attempt, Event, Log, Status};
+pub use run::query::{AuthTest, QueryError};
+pub use settings::{Settings, Spool};
+
+/// The world. Cheap to clone; all clones are the same world.
+#[derive(Clone)]
+pub struct World {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    #[allow(dead_code, reason = "read by the parts that follow")]
+    settings: Settings,
+}
+
+/// Why a world did not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The spool's directory cannot be made or used.
+    #[error("spool {path}: {what}")]
+    Spool {
+        /// The directory.
+        path: String,
+        /// What the system said.
+        what: String,
+    },
+}
+
+/// One line of [`World::check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// False for something that must be mended.
+    pub good: bool,
+    /// `virtual_alias_maps: ldap://.. answers`
+    pub text: String,
+}
+
+/// An IMAP session's side of the world: the mailboxes that it has open. Dropping it closes them.
+pub struct ImapSession {
+    #[allow(dead_code, reason = "read by the parts that follow")]
+    notify: Arc<dyn Fn(imap::Notice) + Send + Sync>,
+}
+
+impl World {
+    /// Starts: makes the spool where it is missing and takes up what waits in it.
+    ///
+    /// # Errors
+    /// When the spool cannot be used.
+    pub fn start(settings: Settings) -> Result<Self, StartError> {
+        Ok(Self { inner: Arc::new(Inner { settings }) })
+    }
+
+    /// Does what an SMTP session asks for.
+    pub fn smtp(&self, call: smtp::Call, done: impl FnOnce(Answer<smtp::Reply>) + Send + 'static) {
+        run::smtp::run(&self.inner, call, Box::new(done));
+    }
+
+    /// A new IMAP session; `notify` takes news of its mailboxes, from any thread.
+    pub fn imap_session(
+        &self,
+        notify: impl Fn(imap::Notice) + Send + Sync + 'static,
+    ) -> ImapSession {
+        ImapSession { notify: Arc::new(notify) }
+    }
+
+    /// Does what an IMAP session asks for.
+    pub fn imap(
+        &self,
+        session: &ImapSession,
+        call: imap::Call,
+        done: impl FnOnce(Answer<imap::Reply>) + Send + 'static,
+    ) {
+        run::imap::run(&self.inner, session, call, Box::new(done));
+    }
+
+    /// Checks a password.
+    pub fn verify(&self, credentials: Credentials, done: impl FnOnce(Verified) + Send + 'static) {
+        run::login::verify(&self.inner, credentials, Box::new(done));
+    }
+
+    /// Looks a key up in a map, as `postmap -q` does: no value means "not found".
+    pub fn query(
+        &self,
+        map: &str,
+        key: &str,
+        done: impl FnOnce(Result<Option<String>, QueryError>) + Send + 'static,
+    ) {
+        run::query::query(&self.inner, map, key, Box::new(done));
+    }
+
+    /// Checks a password and says how it was done.
+    pub fn auth_test(
+        &self,
+        user: &str,
+        password: Secret<Box<str>>,
+        done: impl FnOnce(AuthTest) + Send + 'static,
+    ) {
+        run::query::auth_test(&self.inner, user, password, Box::new(done));
+    }
+
+    /// Looks at everything that can be looked at before a message comes: maps, directory, spool,
+    /// the place of the mailboxes.
+    pub fn check(&self, done: impl FnOnce(Vec<Finding>) + Send + 'static) {
+        run::query::check(&self.inner, Box::new(done));
+    }
+
+    /// Ends: what was begun is finished, then the threads stop. Calls that come later get their
+    /// temporary failure. May wait for the disk.
+    pub fn stop(&self) {}
+}
+
+/// Locks; a panic of another thread while it held the lock does not spread (its job was answered
+/// with a failure, and what the locks here guard is whole between any two statements).
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
