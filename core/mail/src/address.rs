@@ -160,7 +160,7 @@ impl Domain {
         }
         if text.starts_with('[') {
             let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-            let good = |c: char| c.is_ascii_graphic() && !"[]\\<>".contains(c);
+            let good = |c: char| c.is_ascii_graphic() && !"[]\\<>@".contains(c);
             return match inner {
                 Some(t) if !t.is_empty() && t.chars().all(good) => Ok(Self(text.into())),
                 _ => Err(AddressError::BadDomain),

@@ -1,0 +1,27 @@
+//! Bodies of the fuzz targets: each takes any bytes, and panics when a promise is broken.
+//!
+//! They run three ways: under libFuzzer (`fuzz/smoke`, `fuzz/run`), over the corpus and over seeded
+//! mutations of it as an ordinary test (`conformance/tests/fuzz.rs`), and by hand.
+
+mod mail;
+mod maildir;
+mod sasl;
+
+/// A target: its name, which is also its folder in `corpus/`, and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    ("mail-address", mail::address),
+    ("maildir-name", maildir::file_name),
+    ("maildir-folder", maildir::folder),
+    ("maildir-uidlist", maildir::uidlist),
+    ("maildir-keywords", maildir::keywords),
+    ("maildir-sync", maildir::sync),
+    ("sasl-exchange", sasl::exchange),
+];
+
+/// The body called `name`.
+pub fn target(name: &str) -> Option<fn(&[u8])> {
+    TARGETS.iter().find(|(known, _)| *known == name).map(|(_, body)| *body)
+}
