@@ -23,6 +23,8 @@
 
 mod clock;
 mod event;
+pub mod fs;
+pub mod identity;
 mod promise;
 mod run;
 mod settings;

@@ -1,0 +1,197 @@
+//! Whose eyes the file system is seen with.
+//!
+//! Run as root, every piece of work on a user's mail happens with that user's file-system identity: the
+//! thread's fsuid and fsgid are the user's, and it has no supplementary groups. The kernel then decides
+//! what may be read and written, disk quota counts, and files belong to whom they should. Not run as root,
+//! everything belongs to the process's own user.
+
+use std::cell::Cell;
+
+use nix::unistd::{Gid, Uid, geteuid, setfsgid, setfsuid};
+
+/// The lowest user id that may own mail, unless configured otherwise; Postfix's `virtual_minimum_uid`.
+pub const MIN_UID: u32 = 100;
+
+/// Which identities may be taken on.
+#[derive(Clone, Copy, Debug)]
+pub struct Identity {
+    root: bool,
+    min_uid: u32,
+}
+
+/// An identity that must not, or cannot, be taken on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// User or group 0.
+    #[error("uid {uid}, gid {gid}: mail is never handled as root")]
+    Root {
+        /// The user id asked for.
+        uid: u32,
+        /// The group id asked for.
+        gid: u32,
+    },
+    /// A user id that belongs to the system.
+    #[error("uid {uid} is below the lowest allowed, {min}")]
+    TooLow {
+        /// The user id asked for.
+        uid: u32,
+        /// The configured floor.
+        min: u32,
+    },
+    /// The kernel does not let us, although we run as root (a container without CAP_SETUID).
+    #[error("not permitted to act as uid {uid}, gid {gid}")]
+    NotPermitted {
+        /// The user id asked for.
+        uid: u32,
+        /// The group id asked for.
+        gid: u32,
+    },
+}
+
+thread_local! {
+    static GROUPS_DROPPED: Cell<bool> = const { Cell::new(false) };
+}
+
+impl Identity {
+    /// Acts for others if the process runs as root, otherwise for itself alone. User ids below `min_uid`
+    /// are refused in both cases, so that a wrong directory entry is seen before the change to root.
+    pub fn of_process(min_uid: u32) -> Self {
+        Self { root: geteuid().is_root(), min_uid }
+    }
+
+    /// Whether each user's files are handled with that user's identity.
+    pub fn changes(&self) -> bool {
+        self.root
+    }
+
+    /// Checks without doing anything.
+    ///
+    /// # Errors
+    /// Says why `uid` and `gid` may not own mail.
+    pub fn check(&self, uid: u32, gid: u32) -> Result<(), Refused> {
+        if uid == 0 || gid == 0 {
+            return Err(Refused::Root { uid, gid });
+        }
+        if uid < self.min_uid {
+            return Err(Refused::TooLow { uid, min: self.min_uid });
+        }
+        Ok(())
+    }
+
+    /// Does `work` as this user, on this thread. The identity is put back when `work` returns or panics.
+    /// Threads that `work` starts are not covered.
+    ///
+    /// # Errors
+    /// Says why `uid` and `gid` may not be taken on; `work` has then not run.
+    pub fn as_user<T>(&self, uid: u32, gid: u32, work: impl FnOnce() -> T) -> Result<T, Refused> {
+        self.check(uid, gid)?;
+        if !self.root {
+            return Ok(work());
+        }
+        let _guard = Guard::enter(uid, gid)?;
+        Ok(work())
+    }
+}
+
+/// The identity the thread had, to go back to.
+struct Guard {
+    uid: Uid,
+    gid: Gid,
+}
+
+impl Guard {
+    fn enter(uid: u32, gid: u32) -> Result<Self, Refused> {
+        let refused = Refused::NotPermitted { uid, gid };
+        // Supplementary groups count for file access too: a worker thread drops them once, for good.
+        if !GROUPS_DROPPED.get() {
+            rustix::thread::set_thread_groups(&[]).map_err(|_| refused)?;
+            GROUPS_DROPPED.set(true);
+        }
+        let guard = Self { uid: current_uid(), gid: current_gid() };
+        // The group first: once the fsuid is not root's, capabilities over files are gone.
+        if !become_gid(Gid::from_raw(gid)) || !become_uid(Uid::from_raw(uid)) {
+            return Err(refused);
+        }
+        Ok(guard)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !become_uid(self.uid) || !become_gid(self.gid) {
+            // Going on would do the next user's work with this user's rights.
+            tracing::error!("cannot give up a user's file-system identity");
+            std::process::abort();
+        }
+    }
+}
+
+// setfsuid(2) and setfsgid(2) report no error: they return the id there was. An id of -1 is never
+// valid, so that asking for it only tells the present one.
+
+fn current_uid() -> Uid {
+    setfsuid(Uid::from_raw(u32::MAX))
+}
+
+fn current_gid() -> Gid {
+    setfsgid(Gid::from_raw(u32::MAX))
+}
+
+fn become_uid(uid: Uid) -> bool {
+    setfsuid(uid);
+    current_uid() == uid
+}
+
+fn become_gid(gid: Gid) -> bool {
+    setfsgid(gid);
+    current_gid() == gid
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_ids_are_refused() {
+        for identity in
+            [Identity { root: false, min_uid: 100 }, Identity { root: true, min_uid: 100 }]
+        {
+            let try_as =
+                |uid, gid| identity.as_user(uid, gid, || panic!("must not run")).unwrap_err();
+            assert_eq!(try_as(0, 1000), Refused::Root { uid: 0, gid: 1000 });
+            assert_eq!(try_as(1000, 0), Refused::Root { uid: 1000, gid: 0 });
+            assert_eq!(try_as(99, 1000), Refused::TooLow { uid: 99, min: 100 });
+        }
+    }
+
+    #[test]
+    fn without_root_the_process_is_the_user() {
+        let identity = Identity { root: false, min_uid: 100 };
+        let before = current_uid();
+        assert_eq!(identity.as_user(1000, 1000, || 7), Ok(7));
+        assert_eq!(current_uid(), before);
+    }
+
+    /// As root this shows the change itself; anyone else is refused, and the work does not run.
+    #[test]
+    fn the_identity_is_taken_on_and_given_back() {
+        let identity = Identity { root: true, min_uid: 100 };
+        let ids = || (current_uid().as_raw(), current_gid().as_raw());
+        let before = ids();
+        if !geteuid().is_root() {
+            let refused = Refused::NotPermitted { uid: 20000, gid: 20001 };
+            assert_eq!(identity.as_user(20000, 20001, || 0), Err(refused));
+            return;
+        }
+        let during = identity.as_user(20000, 20001, || {
+            let inner = identity.as_user(20002, 20003, ids);
+            (ids(), inner, nix::unistd::getgroups().unwrap())
+        });
+        assert_eq!(during, Ok(((20000, 20001), Ok((20002, 20003)), Vec::new())));
+        assert_eq!(ids(), before);
+        let panicked =
+            std::panic::catch_unwind(|| identity.as_user(20000, 20001, || panic!("in work")));
+        assert!(panicked.is_err());
+        assert_eq!(ids(), before);
+    }
+}
