@@ -1,9 +1,21 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-//! (to be written)
+//! What IMAP and delivery need to know of a message's octets: its CRLF form, its parts, its
+//! envelope, its dates, its text, and the trace headers that delivery adds.
+//!
+//! All of it is computation on octets that the caller has: no file, clock or socket. Messages may
+//! lie on disk with LF, CRLF or mixed line ends; offsets and sizes are those of the CRLF form that
+//! IMAP speaks of (see [`crlf`]).
 extern crate alloc;
 
-/// The MIME structure of a message.
-#[derive(Clone, Debug)]
-pub struct Structure;
+pub mod crlf;
+
+pub mod content;
+pub mod envelope;
+pub mod header;
+mod lexer;
+pub mod mime;
+pub mod print;
+pub mod section;
+pub mod structure;
