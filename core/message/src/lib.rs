@@ -19,3 +19,5 @@ pub mod mime;
 pub mod print;
 pub mod section;
 pub mod structure;
+
+pub use structure::Structure;
