@@ -15,3 +15,19 @@ use std::path::PathBuf;
 pub fn sessions() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/sessions"))
 }
+
+/// All scripts.
+///
+/// # Errors
+/// What is wrong with files that do not keep to the notation, one line each.
+pub fn scripts() -> Result<Vec<notation::Script>, String> {
+    let root = sessions();
+    let (mut scripts, mut problems) = (Vec::new(), Vec::new());
+    for name in notation::list(&root) {
+        match notation::read(&root, &name) {
+            Ok(script) => scripts.push(script),
+            Err(e) => problems.push(e.to_string()),
+        }
+    }
+    if problems.is_empty() { Ok(scripts) } else { Err(problems.join("\n")) }
+}

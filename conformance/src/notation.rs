@@ -23,6 +23,7 @@
 //! | `C* N bytes` | N times these bytes, in one write with the following `C` line             |
 //! | `S: text`  | the server sends text CRLF                                                  |
 //! | `S| bytes` | the server sends exactly these bytes, up to a line end                      |
+//! | `S* N text` | the server sends text CRLF, N times                                       |
 //! | `S? text`  | the server may send this line here, or not                                  |
 //! | `-- text`  | an event, see [`Event`]                                                     |
 //! | `# text`   | a remark                                                                    |
@@ -48,6 +49,13 @@ pub struct Script {
     pub setting: Option<String>,
     /// What happens, in order.
     pub steps: Vec<Step>,
+}
+
+impl Script {
+    /// Whether it stops the directory, so that no other may run beside it.
+    pub fn stops_directory(&self) -> bool {
+        self.steps.iter().any(|s| matches!(s.what, What::Event(Event::DirectoryStops)))
+    }
 }
 
 /// What lies in INBOX before a dialogue.
@@ -88,6 +96,8 @@ pub enum What {
         text: Pattern,
         /// As the file shows it.
         shown: String,
+        /// How often it comes.
+        times: usize,
         /// The line may be missing.
         optional: bool,
     },
@@ -132,6 +142,8 @@ pub enum Event {
     },
     /// `messages 1-8 are appended`: to INBOX of `{user}`, by a session of its own.
     Appended(Vec<usize>),
+    /// `when INBOX holds N messages`: waits for mail of `{user}` to arrive.
+    Holds(usize),
     /// `the directory stops`.
     DirectoryStops,
     /// `the directory starts`.
@@ -238,14 +250,19 @@ impl Reader<'_> {
             "C|" => send(&unescape(text)?, 1, false),
             "C+" => send(&unescape(text)?, 1, true),
             "C*" => {
-                let (times, bytes) = text.split_once(' ').ok_or("C* needs a number")?;
-                let times = times.parse().map_err(|_| "C* needs a number")?;
+                let (times, bytes) = repeated(text)?;
                 send(&unescape(bytes)?, times, true)
+            }
+            "S*" => {
+                let (times, line) = repeated(text)?;
+                let (text, shown) = (Pattern::new(&whole(line)?), line.to_owned());
+                What::Expect { text, shown, times, optional: false }
             }
             "S:" | "S?" | "S|" => {
                 let bytes = if sign == "S|" { unescape(text)? } else { whole(text)? };
                 let optional = sign == "S?";
-                What::Expect { text: Pattern::new(&bytes), shown: text.to_owned(), optional }
+                let (text, shown) = (Pattern::new(&bytes), text.to_owned());
+                What::Expect { text, shown, times: 1, optional }
             }
             "--" => {
                 if let Some(part) = text.strip_prefix("include ") {
@@ -289,7 +306,7 @@ impl Reader<'_> {
 
 /// `S[postfix]: text` into the marks, `S:` and the text.
 fn split(line: &str) -> Result<(Vec<String>, &'static str, &str), String> {
-    const SIGNS: [&str; 9] = ["C:", "C>", "C|", "C+", "C*", "S:", "S?", "S|", "--"];
+    const SIGNS: [&str; 10] = ["C:", "C>", "C|", "C+", "C*", "S:", "S?", "S|", "S*", "--"];
     let bad = || format!("not a line of the notation: {line}");
     let (letter, rest) = match line.strip_prefix("--") {
         Some(rest) => ("--", rest),
@@ -311,6 +328,13 @@ fn split(line: &str) -> Result<(Vec<String>, &'static str, &str), String> {
     let sign = SIGNS.iter().find(|s| **s == sign).ok_or_else(bad)?;
     let text = text.strip_prefix(' ').unwrap_or(text);
     Ok((only, sign, text))
+}
+
+/// `3 text`: how often, and what.
+fn repeated(text: &str) -> Result<(usize, &str), String> {
+    let bad = || format!("a number must come first: {text}");
+    let (times, rest) = text.split_once(' ').ok_or_else(bad)?;
+    Ok((times.parse().map_err(|_| bad())?, rest))
 }
 
 /// `1-8`, messages of the corpus.
@@ -352,6 +376,10 @@ fn event(text: &str) -> Result<Event, String> {
         text.strip_prefix("messages ").and_then(|t| t.strip_suffix(" are appended"))
     {
         return Ok(Event::Appended(numbers(range)?));
+    }
+    if let Some(count) = text.strip_prefix("when INBOX holds ") {
+        let count = count.trim_end_matches(" messages").trim_end_matches(" message");
+        return count.parse().map(Event::Holds).map_err(|_| format!("not a number: {count}"));
     }
     match text {
         "TLS established" => Ok(Event::Tls),

@@ -128,7 +128,9 @@ impl Player<'_> {
                 }
                 Ok(())
             }
-            What::Expect { text, shown, optional } => self.expect(text, shown, *optional),
+            What::Expect { text, shown, times, optional } => {
+                (0..*times).try_for_each(|_| self.expect(text, shown, *optional))
+            }
             What::Event(event) => {
                 self.said.push(format!("-- {event:?}"));
                 self.event(event)
@@ -200,6 +202,11 @@ impl Player<'_> {
             Event::Appended(numbers) => {
                 let user = self.names.get("user").ok_or("the dialogue has no user")?;
                 self.append(&String::from_utf8_lossy(user), numbers)?;
+            }
+            Event::Holds(count) => {
+                let user = self.names.get("user").ok_or("the dialogue has no user")?;
+                let mut client = self.imap(&String::from_utf8_lossy(user))?;
+                wait_for_messages(&mut client, *count)?;
             }
             Event::DirectoryStops => self.switch(false)?,
             Event::DirectoryStarts => self.switch(true)?,
@@ -300,6 +307,29 @@ pub fn command(client: &mut Client, text: &[u8]) -> Result<(), String> {
         if let Some(answer) = line.strip_prefix(b"a001 ") {
             let shown = || format!("{}: {}", escape(text), escape(&line));
             return if answer.starts_with(b"OK") { Ok(()) } else { Err(shown()) };
+        }
+    }
+}
+
+/// Waits, with IDLE, until INBOX holds `count` messages.
+///
+/// # Errors
+/// Another failure than time: the server stays silent for [`net::PATIENCE`], or refuses.
+pub fn wait_for_messages(client: &mut Client, count: usize) -> Result<(), String> {
+    let io = |e: io::Error| e.to_string();
+    client.send(b"a001 EXAMINE INBOX\r\na002 IDLE\r\n").map_err(io)?;
+    loop {
+        let Heard::Line(line) = client.line().map_err(io)? else {
+            return Err("the server closed the connection".into());
+        };
+        let text = String::from_utf8_lossy(&line);
+        let number = text.strip_prefix("* ").and_then(|t| t.strip_suffix(" EXISTS\r\n"));
+        if number.and_then(|n| n.parse::<usize>().ok()).is_some_and(|n| n >= count) {
+            client.close();
+            return Ok(());
+        }
+        if text.starts_with("a001 ") && !text.starts_with("a001 OK") || text.starts_with("a002 ") {
+            return Err(text.into_owned());
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Runs named cases on a few threads and prints one line for each, as `cargo test` does.
 
-use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -13,12 +12,22 @@ pub struct Case<'a> {
     pub check: Box<dyn Fn() -> Result<(), String> + Send + Sync + 'a>,
 }
 
-/// Runs the cases whose name contains an argument of the command line (all, when there is none).
-pub fn run(title: &str, cases: &[Case<'_>], threads: usize) -> ExitCode {
+/// Whether the command line asks for one of these names: it holds none, or a part of one.
+pub fn wanted<'a>(mut names: impl Iterator<Item = &'a str>) -> bool {
     let filters: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
-    let wanted =
-        |name: &str| filters.is_empty() || filters.iter().any(|f| name.contains(f.as_str()));
-    let chosen: Vec<&Case<'_>> = cases.iter().filter(|c| wanted(&c.name)).collect();
+    filters.is_empty() || names.any(|name| filters.iter().any(|f| name.contains(f.as_str())))
+}
+
+/// Runs the cases the command line asks for.
+///
+/// # Errors
+/// How many failed; each was printed.
+pub fn run(title: &str, cases: &[Case<'_>], threads: usize) -> Result<(), String> {
+    let chosen: Vec<&Case<'_>> =
+        cases.iter().filter(|c| wanted(std::iter::once(c.name.as_str()))).collect();
+    if chosen.is_empty() {
+        return Ok(());
+    }
     println!("\n{title}: {} cases", chosen.len());
     let started = Instant::now();
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
@@ -44,5 +53,5 @@ pub fn run(title: &str, cases: &[Case<'_>], threads: usize) -> ExitCode {
     }
     let (failed, time) = (failures.len(), started.elapsed().as_secs_f32());
     println!("\n{title}: {} passed, {failed} failed in {time:.1} s", chosen.len() - failed);
-    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed == 0 { Ok(()) } else { Err(format!("{title}: {failed} failed")) }
 }

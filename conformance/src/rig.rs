@@ -156,6 +156,16 @@ impl Drop for Rig {
     }
 }
 
+/// What a rig needs for the `setting` of a script.
+pub fn setting(name: &str) -> Option<(&'static str, String)> {
+    match name {
+        "auth-login" => Some(("RIG_AUTH_MECHANISMS", "plain login".into())),
+        "bare-newline-normalize" => Some(("RIG_FORBID_BARE_NEWLINE", "normalize".into())),
+        "bare-newline-reject" => Some(("RIG_FORBID_BARE_NEWLINE", "reject".into())),
+        _ => None,
+    }
+}
+
 /// The seeded users `first` to `first + count - 1`.
 pub fn seeded(first: usize, count: usize) -> VecDeque<User> {
     (first..first + count)

@@ -3,50 +3,62 @@
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use waypost_conformance::notation::{self, Script};
-use waypost_conformance::replay::play;
+use waypost_conformance::notation::Script;
+use waypost_conformance::replay::{Target, play};
 use waypost_conformance::report::{self, Case};
-use waypost_conformance::rig::{Options, Rig, seeded};
+use waypost_conformance::rig::{self, Options, Rig, seeded};
 
 fn main() -> ExitCode {
-    let root = waypost_conformance::sessions();
-    let (mut scripts, mut malformed) = (Vec::new(), false);
-    for name in notation::list(&root) {
-        match notation::read(&root, &name) {
-            Ok(script) => scripts.push(script),
-            Err(e) => {
-                println!("{e}");
-                malformed = true;
-            }
-        }
-    }
-    if malformed {
-        return ExitCode::FAILURE;
-    }
-    let usual = |s: &&Script| s.setting.is_none();
-    let options = Options { seed: scripts.len() * 2, ..Options::default() };
-    let rig = match Rig::start(options) {
-        Ok(rig) => Arc::new(rig),
-        Err(e) => {
-            println!("the reference stack does not start: {e}");
+    let scripts = match waypost_conformance::scripts() {
+        Ok(scripts) => scripts,
+        Err(problems) => {
+            println!("{problems}");
             return ExitCode::FAILURE;
         }
     };
-    let postfix = rig.postfix(seeded(0, scripts.len())).expect("the rig has made its CA");
-    let dovecot = rig.dovecot(seeded(scripts.len(), scripts.len())).expect("the same CA");
-    let mut cases = Vec::new();
-    for target in [&postfix, &dovecot] {
-        for script in scripts.iter().filter(usual) {
-            if script.targets.iter().any(|t| t == target.name) {
-                let name = format!("{} {}", target.name, script.name);
-                cases.push(Case { name, check: Box::new(move || play(script, target)) });
-            }
+    let mut outcome = ExitCode::SUCCESS;
+    let mut settings: Vec<Option<&str>> = scripts.iter().map(|s| s.setting.as_deref()).collect();
+    settings.sort_unstable();
+    settings.dedup();
+    for setting in settings {
+        let here: Vec<_> = scripts.iter().filter(|s| s.setting.as_deref() == setting).collect();
+        if !report::wanted(here.iter().map(|s| s.name.as_str())) {
+            continue;
+        }
+        if let Err(problem) = against_peers(setting, &here) {
+            println!("{problem}");
+            outcome = ExitCode::FAILURE;
         }
     }
+    outcome
+}
+
+/// Plays the scripts that want one setting.
+fn against_peers(setting: Option<&str>, scripts: &[&Script]) -> Result<(), String> {
+    let settings = match setting {
+        Some(name) => vec![rig::setting(name).ok_or(format!("no setting {name}"))?],
+        None => Vec::new(),
+    };
+    let options = Options { seed: scripts.len() * 2, settings, ..Options::default() };
+    let rig = Rig::start(options).map_err(|e| format!("the rig does not start: {e}"))?;
+    let rig = Arc::new(rig);
+    let postfix = rig.postfix(seeded(0, scripts.len())).map_err(|e| e.to_string())?;
+    let dovecot = rig.dovecot(seeded(scripts.len(), scripts.len())).map_err(|e| e.to_string())?;
     // Scripts that stop the directory come last, alone.
-    let (shared, alone): (Vec<_>, Vec<_>) =
-        cases.into_iter().partition(|c| !c.name.contains("directory-down"));
-    let first = report::run("sessions against Postfix and Dovecot", &shared, 8);
-    let last = report::run("the same, directory stopped", &alone, 1);
-    if first == ExitCode::SUCCESS { last } else { first }
+    let (alone, shared): (Vec<_>, Vec<_>) = scripts.iter().partition(|s| s.stops_directory());
+    let title = setting.unwrap_or("usual settings");
+    let targets = [&postfix, &dovecot];
+    report::run(&format!("Postfix and Dovecot, {title}"), &cases(&shared, targets), 8)?;
+    report::run("Postfix and Dovecot, directory stopped", &cases(&alone, targets), 1)
+}
+
+fn cases<'a>(scripts: &[&'a Script], targets: [&'a Target; 2]) -> Vec<Case<'a>> {
+    let mut cases = Vec::new();
+    for target in targets {
+        for &script in scripts.iter().filter(|s| s.targets.iter().any(|t| t == target.name)) {
+            let name = format!("{} {}", target.name, script.name);
+            cases.push(Case { name, check: Box::new(move || play(script, target)) });
+        }
+    }
+    cases
 }
