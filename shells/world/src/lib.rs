@@ -25,6 +25,7 @@ mod clock;
 mod event;
 pub mod fs;
 pub mod identity;
+mod pool;
 mod promise;
 mod run;
 mod settings;

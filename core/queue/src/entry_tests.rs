@@ -1,0 +1,157 @@
+//! Tests of the spool entry: examples, and the laws of torn files.
+
+use super::*;
+use proptest::prelude::*;
+use std::format;
+use std::vec;
+
+fn address(text: &str) -> Address {
+    Address::parse(text).unwrap()
+}
+
+fn at(secs: i64) -> UnixTime {
+    UnixTime { secs, nanos: 5 }
+}
+
+fn waiting(to: &str, target: Target) -> Waiting {
+    let delivery = Delivery { to: address(to), orig_to: address("team@example.com"), target };
+    Waiting { delivery, notify: None, orcpt: None, attempts: 0, next: at(100) }
+}
+
+fn later() -> Target {
+    Target::Later(Reply::new(451, Enhanced(4, 3, 0), "directory\tdown\\"))
+}
+
+fn entry() -> Entry {
+    let home = MailHome { path: "/home/mail/m\t0\n/mailbox".into(), uid: 20000, gid: 20001 };
+    let mut second = waiting("\"a b\"@Example.org", later());
+    second.notify = Some(Notify { success: true, failure: false, delay: true });
+    second.orcpt = Some(("rfc822".into(), "x@y".into()));
+    Entry {
+        origin: Origin {
+            queue_id: "4gXyZ1abcd".into(),
+            arrived: at(-1),
+            sender: ReversePath::Address(address("sender@elsewhere.test")),
+            size: 356,
+            message_id: "<a\u{e4}@b>".into(),
+            body: Body::EightBitMime,
+            smtputf8: true,
+            ret: Some(Ret::Headers),
+            envid: Some("-".into()),
+            login: Some("mail000".into()),
+        },
+        recipients: vec![
+            Some(waiting("mail000@mail.example.com", Target::Maildir(home))),
+            Some(second),
+            Some(waiting("someone@remote.test", Target::Remote)),
+            Some(waiting(
+                "n@e.com",
+                Target::Undeliverable(Reply { code: 550, enhanced: None, text: "".into() }),
+            )),
+        ],
+    }
+}
+
+#[test]
+fn written_and_read() {
+    let entry = entry();
+    let file = entry.encode();
+    assert!(file.contains("\twaypost-spool\t1\t4gXyZ1abcd\t"), "{file}");
+    assert_eq!(Entry::decode(file.as_bytes()).unwrap(), entry);
+    let null = Entry {
+        origin: Origin {
+            sender: ReversePath::Null,
+            ret: None,
+            envid: None,
+            ..entry.origin.clone()
+        },
+        ..entry
+    };
+    assert_eq!(Entry::decode(null.encode().as_bytes()).unwrap(), null);
+}
+
+#[test]
+fn changes_append() {
+    let mut entry = entry();
+    let mut file = entry.encode();
+    let changes = [
+        Change::Done(0),
+        Change::Tried(1, at(900)),
+        Change::Became(
+            1,
+            vec![waiting("x@remote.test", Target::Remote), waiting("y@z.test", later())],
+        ),
+        Change::Became(2, vec![]),
+        Change::Done(3),
+    ];
+    for change in changes {
+        file.push_str(&change.encode());
+        entry.apply(change).unwrap();
+    }
+    assert_eq!(Entry::decode(file.as_bytes()).unwrap(), entry);
+    assert_eq!(entry.recipients.iter().filter(|r| r.is_some()).count(), 2);
+    assert!(!entry.is_finished());
+    assert_eq!(entry.next(), Some(at(100)));
+    for n in [4, 5] {
+        entry.apply(Change::Done(n)).unwrap();
+    }
+    assert!(entry.is_finished() && entry.next().is_none());
+    assert_eq!(entry.apply(Change::Done(6)), None);
+}
+
+#[test]
+fn faults_are_named() {
+    let file = entry().encode();
+    let error = |text: &str| Entry::decode(text.as_bytes()).unwrap_err().fault;
+    assert_eq!(error(""), Fault::Magic);
+    assert_eq!(error("hello\n"), Fault::Magic);
+    let mut newer = String::new();
+    Line::new(MAGIC).plain(2).finish(&mut newer);
+    assert_eq!(error(&newer), Fault::Version);
+    let cut = file.rfind("ready").unwrap();
+    assert_eq!(error(&file[..cut]), Fault::Incomplete);
+    let twice = format!("{file}{}", Change::Done(9).encode());
+    assert_eq!(error(&twice), Fault::Nonsense);
+}
+
+proptest! {
+    #[test]
+    fn a_torn_file_is_the_state_before(cut in 0usize..4000, steps in 0usize..4) {
+        let mut entry = entry();
+        let mut file = entry.encode();
+        let mut states = vec![(file.len(), entry.clone())];
+        for n in 0..steps {
+            let change = if n % 2 == 0 { Change::Done(n) } else { Change::Tried(n, at(7)) };
+            file.push_str(&change.encode());
+            entry.apply(change);
+            states.push((file.len(), entry.clone()));
+        }
+        let cut = cut.min(file.len());
+        let expected = states.iter().rev().find(|(len, _)| *len <= cut).map(|(_, entry)| entry);
+        let torn = &file.as_bytes()[..cut];
+        prop_assert_eq!(&Entry::decode(torn).ok(), &expected.cloned());
+        // Once the tear is cut off, appending goes on.
+        let mut mended = torn[..Entry::whole(torn)].to_vec();
+        mended.extend_from_slice(Change::Done(1).encode().as_bytes());
+        let after = expected.cloned().map(|mut entry| {
+            entry.apply(Change::Done(1)).map(|()| entry)
+        });
+        prop_assert_eq!(Entry::decode(&mended).ok(), after.flatten());
+    }
+
+    #[test]
+    fn never_panics(file in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Entry::decode(&file);
+    }
+
+    #[test]
+    fn a_flipped_byte_never_changes_the_meaning(place in 0usize..4000, flip in 1u8..=255) {
+        let entry = entry();
+        let mut file = entry.encode().into_bytes();
+        let place = place % file.len();
+        file[place] ^= flip;
+        if let Ok(read) = Entry::decode(&file) {
+            prop_assert_eq!(read, entry);
+        }
+    }
+}
