@@ -51,9 +51,7 @@ pub fn same(a: &str, b: &str) -> bool {
 pub fn covers(wanted: &str, found: &str) -> bool {
     match found.as_bytes().get(wanted.len()) {
         None => same(wanted, found),
-        Some(b';') => {
-            found.is_char_boundary(wanted.len()) && same(wanted, &found[..wanted.len()])
-        }
+        Some(b';') => found.is_char_boundary(wanted.len()) && same(wanted, &found[..wanted.len()]),
         Some(_) => false,
     }
 }
@@ -66,7 +64,8 @@ pub fn valid(name: &str) -> bool {
     let word = |s: &str| {
         !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
-    let oid = |s: &str| s.split('.').all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+    let oid =
+        |s: &str| s.split('.').all(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
     let named = base.starts_with(|c: char| c.is_ascii_alphabetic()) && word(base);
     (named || oid(base)) && parts.all(word)
 }
@@ -188,7 +187,8 @@ mod tests {
 
     #[test]
     fn normal_forms() {
-        let ci = |v: &str| String::from_utf8(Rule::CaseIgnore.normal(v.as_bytes()).unwrap()).unwrap();
+        let ci =
+            |v: &str| String::from_utf8(Rule::CaseIgnore.normal(v.as_bytes()).unwrap()).unwrap();
         assert_eq!(ci("  Ab   C "), "ab c");
         assert_eq!(ci("ÄÖ"), "äö");
         assert_eq!(ci("   "), "");

@@ -235,7 +235,8 @@ pub(crate) fn unescape(raw: &str, quoted: bool) -> Result<Vec<u8>, DnError> {
                 if let Some(high) = next.to_digit(16) {
                     let low = chars.next().and_then(|d| d.to_digit(16)).ok_or(DnError::Escape)?;
                     out.push((high * 16 + low) as u8);
-                } else if matches!(next, ' ' | '"' | '#' | '+' | ',' | ';' | '<' | '=' | '>' | '\\') {
+                } else if matches!(next, ' ' | '"' | '#' | '+' | ',' | ';' | '<' | '=' | '>' | '\\')
+                {
                     out.push(next as u8);
                 } else {
                     return Err(DnError::Escape);
@@ -300,7 +301,10 @@ mod tests {
         assert_eq!(dn("UID=jsmith,DC=example,DC=net").rdns.len(), 3);
         let two = dn("OU=Sales+CN=J.  Smith,DC=example,DC=net");
         assert_eq!(two.rdns[0].parts[1], ("CN".into(), b"J.  Smith".to_vec()));
-        assert_eq!(dn("CN=James \\\"Jim\\\" Smith\\, III").rdns[0].parts[0].1, b"James \"Jim\" Smith, III");
+        assert_eq!(
+            dn("CN=James \\\"Jim\\\" Smith\\, III").rdns[0].parts[0].1,
+            b"James \"Jim\" Smith, III"
+        );
         assert_eq!(dn("CN=Before\\0dAfter").rdns[0].parts[0].1, b"Before\rAfter");
         assert_eq!(dn("1.3.6.1.4.1.1466.0=#04024869").rdns[0].parts[0].1, b"Hi");
         assert_eq!(dn("CN=Lu\\C4\\8Di\\C4\\87").rdns[0].parts[0].1, "Lučić".as_bytes());
@@ -312,7 +316,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_name() {
-        for bad in ["mail000", "uid=a,b", "=x", "u id=x", "cn=a\\", "cn=a\\z", "cn=#zz", "cn=<a", ","] {
+        for bad in
+            ["mail000", "uid=a,b", "=x", "u id=x", "cn=a\\", "cn=a\\z", "cn=#zz", "cn=<a", ","]
+        {
             assert!(Dn::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(Dn::parse(&"a".repeat(MAX_TEXT + 1)), Err(DnError::Length));

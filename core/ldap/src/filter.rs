@@ -308,9 +308,7 @@ impl<V> Parser<'_, '_, V> {
                 b'<' => Filter::LessOrEqual(name, self.plain(value, value_at)?),
                 b'~' => Filter::Approx(name, self.plain(value, value_at)?),
                 _ if value == "*" => Filter::Present(name),
-                _ if value.contains('*') => {
-                    Filter::Substrings(name, self.stars(value, value_at)?)
-                }
+                _ if value.contains('*') => Filter::Substrings(name, self.stars(value, value_at)?),
                 _ => Filter::Equal(name, self.plain(value, value_at)?),
             }
         };
@@ -547,7 +545,12 @@ fn extended(entry: &Entry, e: &Extensible<Vec<u8>>) -> Option<bool> {
     let wanted = rule.normal(&e.value)?;
     let hit = |value: &[u8]| rule.normal(value).as_ref() == Some(&wanted);
     let in_name = e.dn
-        && entry.dn.rdns.iter().flat_map(|rdn| &rdn.parts).any(|(n, v)| attr::same(n, name) && hit(v));
+        && entry
+            .dn
+            .rdns
+            .iter()
+            .flat_map(|rdn| &rdn.parts)
+            .any(|(n, v)| attr::same(n, name) && hit(v));
     Some(in_name || entry.values(name).any(hit))
 }
 
@@ -555,7 +558,10 @@ fn extended(entry: &Entry, e: &Extensible<Vec<u8>>) -> Option<bool> {
 fn bits(entry: &Entry, name: &str, value: &[u8], all: bool) -> Option<bool> {
     let number = |v: &[u8]| core::str::from_utf8(v).ok()?.trim().parse::<i64>().ok();
     let mask = number(value)?;
-    Some(entry.values(name).filter_map(number).any(|v| {
-        if all { v & mask == mask } else { v & mask != 0 }
-    }))
+    Some(
+        entry
+            .values(name)
+            .filter_map(number)
+            .any(|v| if all { v & mask == mask } else { v & mask != 0 }),
+    )
 }

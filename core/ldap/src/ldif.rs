@@ -116,10 +116,7 @@ pub fn parse(text: &[u8]) -> Result<Vec<Entry>, LdifError> {
     Ok(entries)
 }
 
-fn finish(
-    record: &mut Option<(usize, Entry)>,
-    entries: &mut Vec<Entry>,
-) -> Result<(), LdifError> {
+fn finish(record: &mut Option<(usize, Entry)>, entries: &mut Vec<Entry>) -> Result<(), LdifError> {
     if let Some((line, entry)) = record.take() {
         if entry.attributes.is_empty() {
             return Err(LdifError { line, kind: LdifFault::Empty });

@@ -15,7 +15,7 @@ use crate::entry::Entry;
 use crate::filter::{self, Filter, FilterError, FilterFault};
 
 /// Text with places for values.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<Piece>,
 }
@@ -36,7 +36,7 @@ enum Place {
     /// Label of the key's domain, counted from the right: `%1` of `a@mail.example.com` is `com`.
     Label(usize),
     /// `%{ldap:attribute:default}`
-    Attribute(String, String),
+    Attribute(String, Option<String>),
     /// `%{ldap_dn}`
     Name,
 }
@@ -96,6 +96,18 @@ pub struct Values<'a> {
     pub value: Option<Subject<'a>>,
     /// The entry at hand, where there is one.
     pub entry: Option<&'a Entry>,
+}
+
+impl Needs {
+    /// What either needs.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            local: self.local || other.local,
+            domain: self.domain || other.domain,
+            labels: self.labels.max(other.labels),
+        }
+    }
 }
 
 impl<'a> Subject<'a> {
@@ -230,6 +242,16 @@ impl Template {
         })
     }
 
+    /// Whether the entry has every attribute that `%{ldap:..}` reads without a default.
+    pub fn is_complete(&self, values: &Values<'_>) -> bool {
+        self.pieces.iter().all(|piece| match piece {
+            Piece::Place(Place::Attribute(name, None), _) => {
+                values.entry.is_some_and(|entry| entry.text(name).is_some())
+            }
+            _ => true,
+        })
+    }
+
     /// Fills in the values. Nothing is escaped: what comes out is a value, not syntax.
     pub fn fill(&self, values: &Values<'_>) -> Vec<u8> {
         let mut out = Vec::new();
@@ -263,10 +285,7 @@ impl Template {
         if value.is_empty() && self.is_dynamic() { None } else { Some(value) }
     }
 
-    fn unescaped<E>(
-        mut self,
-        decode: impl Fn(&str) -> Result<Vec<u8>, E>,
-    ) -> Result<Self, E> {
+    fn unescaped<E>(mut self, decode: impl Fn(&str) -> Result<Vec<u8>, E>) -> Result<Self, E> {
         for piece in &mut self.pieces {
             if let Piece::Text(bytes) = piece {
                 let text = core::str::from_utf8(bytes).unwrap_or_default();
@@ -286,7 +305,7 @@ fn value_of(place: &Place, values: &Values<'_>) -> String {
         }
         Place::Attribute(name, default) => {
             let found = values.entry.and_then(|entry| entry.text(name));
-            found.unwrap_or(default).to_owned()
+            found.or(default.as_deref()).unwrap_or_default().to_owned()
         }
         Place::Name => values.entry.map(|entry| entry.dn.to_string()).unwrap_or_default(),
     }
@@ -308,7 +327,9 @@ fn postfix(rest: &str, language: Language) -> Result<(Piece, &str), String> {
         'U' => Place::Key(Part::Local),
         'D' => Place::Key(Part::Domain),
         '1'..='9' => Place::Label(letter as usize - '0' as usize),
-        other => return Err(format!("'%{other}' is not known; there are %s %u %d %S %U %D %1..%9 %%")),
+        other => {
+            return Err(format!("'%{other}' is not known; there are %s %u %d %S %U %D %1..%9 %%"));
+        }
     };
     Ok((Piece::Place(place, Case::Keep), chars.as_str()))
 }
@@ -337,11 +358,14 @@ fn dovecot(rest: &str, language: Language) -> Result<(Piece, &str), String> {
         "ldap_dn" | "ldapDn" if field => Place::Name,
         _ => match name.strip_prefix("ldap:") {
             Some(attribute) if field => {
-                let (attribute, default) = attribute.split_once(':').unwrap_or((attribute, ""));
+                let (attribute, default) = match attribute.split_once(':') {
+                    Some((attribute, default)) => (attribute, Some(default.to_string())),
+                    None => (attribute, None),
+                };
                 if !crate::attr::valid(attribute) {
                     return Err(format!("'%{{{name}}}': '{attribute}' is not an attribute name"));
                 }
-                Place::Attribute(attribute.to_string(), default.to_string())
+                Place::Attribute(attribute.to_string(), default)
             }
             _ => return Err(format!("'%{name}' is not known here; {known}")),
         },
@@ -349,10 +373,16 @@ fn dovecot(rest: &str, language: Language) -> Result<(Piece, &str), String> {
     Ok((Piece::Place(place, case), rest))
 }
 
-/// A filter with places in its values.
+/// A filter with places in its values; by default one that nothing matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilterTemplate {
     tree: Filter<Template>,
+}
+
+impl Default for FilterTemplate {
+    fn default() -> Self {
+        Self { tree: Filter::Or(Vec::new()) }
+    }
 }
 
 impl FilterTemplate {
@@ -385,10 +415,16 @@ impl FilterTemplate {
     }
 }
 
-/// A name with places in its values.
+/// A name with places in its values; by default the root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DnTemplate {
     name: Dn<Template>,
+}
+
+impl Default for DnTemplate {
+    fn default() -> Self {
+        Self { name: Dn { rdns: Vec::new() } }
+    }
 }
 
 impl DnTemplate {

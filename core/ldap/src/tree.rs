@@ -14,14 +14,15 @@ use crate::entry::Entry;
 use crate::filter::Filter;
 use crate::search::{Outcome, Search};
 
-/// Attributes that no search returns and no filter tests: a directory that serves logins binds, it
-/// does not show hashes.
+/// No search returns it and no filter tests it: a directory that serves logins binds, it does not show
+/// hashes.
 const HIDDEN: &str = "userPassword";
 
 /// A set of entries and its indexes.
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     entries: Vec<Entry>,
+    passwords: BTreeMap<usize, Vec<Vec<u8>>>,
     by_name: BTreeMap<String, usize>,
     /// Attribute in lower case, normal form of the value, entry.
     values: BTreeSet<(String, Vec<u8>, usize)>,
@@ -41,10 +42,15 @@ impl Tree {
     /// When a name stands twice.
     pub fn new(entries: Vec<Entry>) -> Result<Self, Duplicate> {
         let mut tree = Self::default();
-        for (id, entry) in entries.iter().enumerate() {
+        for (id, mut entry) in entries.into_iter().enumerate() {
             let name = entry.dn.normal();
             if tree.by_name.insert(name.clone(), id).is_some() {
                 return Err(Duplicate(name));
+            }
+            let passwords: Vec<Vec<u8>> = entry.values(HIDDEN).map(<[u8]>::to_vec).collect();
+            if !passwords.is_empty() {
+                tree.passwords.insert(id, passwords);
+                entry.attributes.retain(|a| !attr::covers(HIDDEN, &a.name));
             }
             for attribute in &entry.attributes {
                 let rule = attr::rule(&attribute.name);
@@ -56,17 +62,23 @@ impl Tree {
                     tree.endings.insert((base.to_ascii_lowercase(), ending, id));
                 }
             }
+            tree.entries.push(entry);
         }
-        tree.entries = entries;
         Ok(tree)
     }
 
-    /// The entry of that name, with all its attributes (also the password: for a bind).
+    /// The entry of that name, without its passwords.
     pub fn get(&self, dn: &Dn) -> Option<&Entry> {
         self.by_name.get(&dn.normal()).map(|&id| &self.entries[id])
     }
 
-    /// All entries, as they were given.
+    /// The values of `userPassword` of the entry of that name, for a bind.
+    pub fn passwords(&self, dn: &Dn) -> &[Vec<u8>] {
+        let id = self.by_name.get(&dn.normal());
+        id.and_then(|id| self.passwords.get(id)).map_or(&[], Vec::as_slice)
+    }
+
+    /// All entries, in the order they were given, without their passwords.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -82,15 +94,14 @@ impl Tree {
         let mut more = false;
         let mut visit = |id: usize| {
             let entry = &self.entries[id];
-            if !entry.dn.within(&search.base, search.scope) || !search.filter.matches(&shown(entry))
-            {
+            if !entry.dn.within(&search.base, search.scope) || !search.filter.matches(entry) {
                 return true;
             }
             if search.size_limit != 0 && found.len() >= search.size_limit as usize {
                 more = true;
                 return false;
             }
-            found.push(shown(entry).select(&search.attributes));
+            found.push(entry.select(&search.attributes));
             true
         };
         match self.candidates(&search.filter) {
@@ -157,14 +168,5 @@ impl Tree {
             .map(|(_, _, id)| *id)
             .collect();
         ids.into_iter().collect()
-    }
-}
-
-/// The entry without what is hidden.
-fn shown(entry: &Entry) -> Entry {
-    let open = |a: &&crate::entry::Attribute| !attr::covers(HIDDEN, &a.name);
-    Entry {
-        dn: entry.dn.clone(),
-        attributes: entry.attributes.iter().filter(open).cloned().collect(),
     }
 }

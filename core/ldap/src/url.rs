@@ -128,7 +128,9 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.scheme {
-            Scheme::Ldapi => write!(f, "ldapi://{}", self.host.replace('%', "%25").replace('/', "%2F")),
+            Scheme::Ldapi => {
+                write!(f, "ldapi://{}", self.host.replace('%', "%25").replace('/', "%2F"))
+            }
             _ => {
                 let name = if self.scheme == Scheme::Ldaps { "ldaps" } else { "ldap" };
                 if self.host.contains(':') {
@@ -223,8 +225,12 @@ mod tests {
         assert_eq!((url.attributes.len(), url.scope), (2, Scope::Sub));
         assert_eq!(url.filter.to_string(), "(uid=x)");
         let bare = Url::parse("ldap://h/dc=a").unwrap();
-        assert_eq!((bare.scope, bare.filter.to_string().as_str()), (Scope::Base, "(objectClass=*)"));
-        for bad in ["ldap:///x", "ldap:///dc=a??deep", "ldap:///dc=a???(x", "ldap:///dc=a????!e=1"] {
+        assert_eq!(
+            (bare.scope, bare.filter.to_string().as_str()),
+            (Scope::Base, "(objectClass=*)")
+        );
+        for bad in ["ldap:///x", "ldap:///dc=a??deep", "ldap:///dc=a???(x", "ldap:///dc=a????!e=1"]
+        {
             assert!(Url::parse(bad).is_err(), "{bad}");
         }
     }
