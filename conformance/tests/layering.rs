@@ -14,7 +14,7 @@ const ARROWS: &[Row] = &[
     ("core/mail", "machine", "thiserror"),
     ("core/sasl", "machine", "base64 thiserror"),
     ("core/message", "", "base64 bytes encoding_rs memchr thiserror"),
-    ("core/ldap", "mail", "base64 nom thiserror"),
+    ("core/ldap", "machine", "base64 thiserror"),
     ("core/maildir", "", "memchr thiserror"),
     ("core/smtp", "machine mail sasl", "bytes memchr nom thiserror"),
     ("core/imap", "machine mail message sasl", "base64 bytes memchr nom thiserror"),

@@ -3,6 +3,7 @@
 //! They run three ways: under libFuzzer (`fuzz/smoke`, `fuzz/run`), over the corpus and over seeded
 //! mutations of it as an ordinary test (`conformance/tests/fuzz.rs`), and by hand.
 
+mod ldap;
 mod mail;
 mod maildir;
 mod sasl;
@@ -12,6 +13,10 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    ("ldap-filter", ldap::filter),
+    ("ldap-dn", ldap::dn),
+    ("ldap-ldif", ldap::entries),
+    ("ldap-settings", ldap::settings),
     ("mail-address", mail::address),
     ("maildir-name", maildir::file_name),
     ("maildir-folder", maildir::folder),
