@@ -84,6 +84,16 @@ impl Rig {
         self.ports.ldap
     }
 
+    /// Port of Postfix that stands for 25.
+    pub fn smtp_port(&self) -> u16 {
+        self.ports.smtp
+    }
+
+    /// Port of Dovecot, TLS from the start.
+    pub fn imaps_port(&self) -> u16 {
+        self.ports.imaps
+    }
+
     /// Runs a command of the rig and returns its output.
     ///
     /// # Errors

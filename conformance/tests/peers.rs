@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 /// Plays the scripts that want one setting.
 fn against_peers(setting: Option<&str>, scripts: &[&Script]) -> Result<(), String> {
     let settings = match setting {
-        Some(name) => vec![rig::setting(name).ok_or(format!("no setting {name}"))?],
+        Some(name) => vec![rig::setting(name).ok_or_else(|| format!("no setting {name}"))?],
         None => Vec::new(),
     };
     let options = Options { seed: scripts.len() * 2, settings, ..Options::default() };

@@ -1,0 +1,140 @@
+//! `cargo run --release -p waypost-benches`: Waypost and the rig's Postfix and Dovecot in turn, on
+//! the same directory and the same messages; prints the figures of both and their ratio.
+//!
+//! Needs root and the packages of `conformance/rig/rig install`.  README.md beside this crate says
+//! how to read the figures.
+
+mod floor;
+mod imap;
+mod memory;
+mod plan;
+mod server;
+mod smtp;
+
+use plan::Plan;
+use server::Server;
+use std::process::ExitCode;
+use waypost_conformance::rig::{Options, Rig};
+
+/// What one measurement gave.
+struct Figure {
+    what: String,
+    unit: &'static str,
+    /// Whether more is better.
+    more: bool,
+    value: f64,
+}
+
+fn main() -> ExitCode {
+    let plan = match Plan::from_arguments() {
+        Ok(plan) => plan,
+        Err(problem) => {
+            eprintln!("{problem}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match compare(&plan) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("{problem}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(plan: &Plan) -> Result<(), String> {
+    let mut rows: Vec<(Figure, Option<Figure>)> = Vec::new();
+    for &users in &plan.users {
+        eprintln!("directory of {users} users");
+        let mut peer = Vec::new();
+        if plan.peers {
+            let rig = start_rig(users, true)?;
+            peer = measure(&Server::of_rig(&rig)?, users, plan)?;
+        }
+        let ours: Vec<Figure> = Vec::new();
+        if plan.waypost {
+            return Err("Waypost is measured once it can be started: use --only peers".into());
+        }
+        if ours.is_empty() {
+            rows.extend(peer.into_iter().map(|figure| (figure, None)));
+        } else {
+            let mut peer = peer.into_iter();
+            rows.extend(ours.into_iter().map(|figure| (figure, peer.next())));
+        }
+    }
+    print(&rows, plan);
+    let floor = floor::messages_per_second(10, plan.messages)?;
+    println!(
+        "\nwrite, fsync, rename, fsync of the directory alone, 10 threads: {floor:.0} per second"
+    );
+    Ok(())
+}
+
+/// A rig for load; `all` with Postfix and Dovecot, else slapd alone.
+fn start_rig(users: usize, all: bool) -> Result<Rig, String> {
+    let parts = if all { vec!["ldap", "dovecot", "postfix"] } else { vec!["ldap"] };
+    let settings = vec![("RIG_PROFILE", "load".to_owned())];
+    Rig::start(Options { parts, seed: users, settings }).map_err(|e| e.to_string())
+}
+
+fn measure(server: &Server, users: usize, plan: &Plan) -> Result<Vec<Figure>, String> {
+    let mut figures = Vec::new();
+    let mut add = |what: String, unit, more, value| {
+        eprintln!("  {:<8} {what}: {value:.1} {unit}", server.name);
+        figures.push(Figure { what, unit, more, value });
+    };
+    if users == plan.users[0] {
+        let rest = memory::kib(server)?;
+        add("memory at rest".into(), "KiB", false, rest);
+    }
+    // The first message of each user finds nothing in any cache.
+    let before = server.directory_operations()?;
+    let cold = smtp::Load { senders: 1, size: 1_000, messages: users.min(50), users };
+    smtp::run(server, &cold)?;
+    let operations = server.directory_operations()? - before;
+    let per_message = |operations: usize, messages: usize| operations as f64 / messages as f64;
+    let what = format!("directory operations per message, cold, {users} users");
+    add(what, "", false, per_message(operations, cold.messages));
+    let before = server.directory_operations()?;
+    smtp::run(server, &cold)?;
+    let operations = server.directory_operations()? - before;
+    let what = format!("directory operations per message, warm, {users} users");
+    add(what, "", false, per_message(operations, cold.messages));
+
+    for &(senders, size) in &plan.loads {
+        let messages = if size > 10_000 { plan.messages / 4 } else { plan.messages };
+        let load = smtp::Load { senders, size, messages, users };
+        let rate = smtp::run(server, &load)?;
+        let what = format!("messages into Maildir, {senders} senders, {size} bytes, {users} users");
+        add(what, "/s", true, rate);
+    }
+    if users == plan.users[0] {
+        imap::fill(server, "u00000", plan.mailbox)?;
+        let rate = imap::envelopes(server, "u00000", plan.mailbox, plan.rounds)?;
+        add(format!("login, select, fetch {} envelopes", plan.mailbox), "/s", true, rate);
+        let rate = imap::bodies(server, "u00000", plan.mailbox, plan.rounds)?;
+        add("message bodies fetched, one command each".into(), "/s", true, rate);
+        let per_session = memory::per_idle_session(server, plan.idle)?;
+        add(
+            format!("memory per idle IMAPS session, {} open", plan.idle),
+            "KiB",
+            false,
+            per_session,
+        );
+    }
+    Ok(figures)
+}
+
+fn print(rows: &[(Figure, Option<Figure>)], plan: &Plan) {
+    let (first, second) = if plan.waypost { ("Waypost", "peers") } else { ("peers", "-") };
+    println!("\n| what | {first} | {second} | times better |\n|------|-----:|-----:|-----:|");
+    for (figure, other) in rows {
+        let shown = |f: &Figure| format!("{:.1} {}", f.value, f.unit);
+        let ratio = other.as_ref().map_or_else(String::new, |other| {
+            let (a, b) = (figure.value.max(1e-9), other.value.max(1e-9));
+            format!("{:.1}", if figure.more { a / b } else { b / a })
+        });
+        let other = other.as_ref().map_or_else(String::new, shown);
+        println!("| {} | {} | {other} | {ratio} |", figure.what, shown(figure));
+    }
+}

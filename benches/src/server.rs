@@ -1,0 +1,95 @@
+//! The servers under load.
+
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use waypost_conformance::net::{self, Endpoint};
+use waypost_conformance::rig::Rig;
+
+/// A running server and where to look at it from outside.
+pub(crate) struct Server {
+    /// `Waypost` or `peers`.
+    pub(crate) name: &'static str,
+    /// Port 25.
+    pub(crate) smtp: Endpoint,
+    /// Port 993.
+    pub(crate) imaps: Endpoint,
+    /// Trust in its certificate.
+    pub(crate) tls: Arc<rustls::ClientConfig>,
+    /// Where the homes lie.
+    homes: PathBuf,
+    /// Files that hold the process id of a first process.
+    pid_files: Vec<PathBuf>,
+    /// Directories that hold messages not delivered yet.
+    queues: Vec<PathBuf>,
+    slapd_log: PathBuf,
+}
+
+impl Server {
+    /// The rig's Postfix and Dovecot.
+    pub(crate) fn of_rig(rig: &Rig) -> Result<Self, String> {
+        let dir = rig.dir();
+        let here = |port| Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let queue = dir.join("postfix/queue");
+        Ok(Self {
+            name: "peers",
+            smtp: here(rig.smtp_port()),
+            imaps: here(rig.imaps_port()),
+            tls: net::trusting(&dir.join("tls/CA.pem")).map_err(|e| e.to_string())?,
+            homes: dir.join("home/mail"),
+            pid_files: vec![queue.join("pid/master.pid"), dir.join("dovecot/run/master.pid")],
+            queues: ["maildrop", "incoming", "active"].map(|q| queue.join(q)).to_vec(),
+            slapd_log: dir.join("log/slapd.log"),
+        })
+    }
+
+    /// Process ids of its first processes.
+    pub(crate) fn masters(&self) -> Result<Vec<u32>, String> {
+        let mut pids = Vec::new();
+        for file in &self.pid_files {
+            let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+            pids.push(text.trim().parse().map_err(|_| format!("no pid: {text}"))?);
+        }
+        Ok(pids)
+    }
+
+    /// Messages in `new` and `cur` of all users' INBOX.
+    pub(crate) fn delivered(&self) -> Result<usize, String> {
+        let mut count = 0;
+        for home in fs::read_dir(&self.homes).into_iter().flatten().flatten() {
+            for folder in ["new", "cur"] {
+                let path = home.path().join("mailbox").join(folder);
+                count += fs::read_dir(path).into_iter().flatten().count();
+            }
+        }
+        Ok(count)
+    }
+
+    /// Waits until nothing is on its way any more.
+    pub(crate) fn wait_until_idle(&self) -> Result<(), String> {
+        let started = Instant::now();
+        while self.queues.iter().any(|queue| holds_file(queue)) {
+            if started.elapsed() > Duration::from_secs(300) {
+                return Err("the queue does not empty".into());
+            }
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
+
+    /// Operations the directory has answered since it started: binds, searches and the rest.
+    pub(crate) fn directory_operations(&self) -> Result<usize, String> {
+        let log = fs::read_to_string(&self.slapd_log).map_err(|e| e.to_string())?;
+        let operations = [" SRCH base=", " BIND dn=", " CMP dn=", " EXT oid="];
+        Ok(log.lines().filter(|l| operations.iter().any(|o| l.contains(o))).count())
+    }
+}
+
+fn holds_file(folder: &Path) -> bool {
+    fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
+        let path = entry.path();
+        if path.is_dir() { holds_file(&path) } else { true }
+    })
+}
