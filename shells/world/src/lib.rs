@@ -29,6 +29,7 @@ mod pool;
 mod promise;
 mod run;
 mod settings;
+pub mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

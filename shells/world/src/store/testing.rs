@@ -1,0 +1,221 @@
+//! A place for mailboxes in tests, and a file system that fails when told to.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use waypost_machine::UnixTime;
+use waypost_mail::MailHome;
+
+use super::Store;
+use crate::clock::ManualClock;
+use crate::fs::{Each, File, Fs, RealFs, Stat};
+use crate::identity::Identity;
+
+/// The time at which tests begin.
+pub(crate) const NOON: i64 = 1_795_348_800;
+
+/// A directory with a store in it. Run as root, its users are real ones; else all are ourselves.
+pub(crate) struct Place {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) store: Store,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) faults: Arc<Faults>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        allow_all(dir.path());
+        let base = dir.path().join("home/mail");
+        std::fs::create_dir_all(&base).unwrap();
+        let clock = Arc::new(ManualClock::new(NOON));
+        let faults = Arc::new(Faults::default());
+        let fs = FaultyFs { real: RealFs::new([base]).unwrap(), faults: faults.clone() };
+        let store =
+            Store::new(Arc::new(fs), Identity::of_process(100), clock.clone(), "mx.example.com");
+        Self { dir, store, clock, faults }
+    }
+
+    /// The same disk seen by a server that has just been started.
+    pub(crate) fn restarted(&self) -> Store {
+        let fs = RealFs::new([self.dir.path().join("home/mail")]).unwrap();
+        Store::new(Arc::new(fs), Identity::of_process(100), self.clock.clone(), "mx.example.com")
+    }
+
+    pub(crate) fn home(&self, user: &str, uid: u32) -> MailHome {
+        let path = self.dir.path().join("home/mail").join(user).join("mailbox");
+        MailHome { path: path.to_str().unwrap().into(), uid, gid: uid }
+    }
+
+    /// The account most tests use.
+    pub(crate) fn mail000(&self) -> MailHome {
+        self.home("mail000", 20000)
+    }
+
+    /// Names in a directory of mail000's Maildir, sorted.
+    pub(crate) fn names(&self, sub: &str) -> Vec<String> {
+        names(&Path::new(&*self.mail000().path).join(sub))
+    }
+
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
+        Path::new(&*self.mail000().path).join(path)
+    }
+}
+
+fn allow_all(dir: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+pub(crate) fn names(dir: &Path) -> Vec<String> {
+    let entry = |entry: io::Result<std::fs::DirEntry>| {
+        entry.unwrap().file_name().to_str().unwrap().to_owned()
+    };
+    let mut names: Vec<String> = match std::fs::read_dir(dir) {
+        Ok(entries) => entries.map(entry).collect(),
+        Err(_) => Vec::new(),
+    };
+    names.sort();
+    names
+}
+
+/// Calls until one fails, and how.
+pub(crate) struct Faults {
+    left: AtomicUsize,
+    errno: AtomicUsize,
+    struck: AtomicBool,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            left: AtomicUsize::new(usize::MAX),
+            errno: AtomicUsize::new(0),
+            struck: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Faults {
+    /// Lets the call after `calls` more, and all that follow, fail. Unlinking always works.
+    pub(crate) fn after(&self, calls: usize, error: rustix::io::Errno) {
+        self.errno.store(usize::try_from(error.raw_os_error()).unwrap(), Ordering::SeqCst);
+        self.struck.store(false, Ordering::SeqCst);
+        self.left.store(calls, Ordering::SeqCst);
+    }
+
+    pub(crate) fn none(&self) {
+        self.left.store(usize::MAX, Ordering::SeqCst);
+    }
+
+    /// Whether a call has failed.
+    pub(crate) fn struck(&self) -> bool {
+        self.struck.load(Ordering::SeqCst)
+    }
+
+    fn count(&self) -> io::Result<()> {
+        match self.left.load(Ordering::SeqCst) {
+            usize::MAX => Ok(()),
+            0 => {
+                self.struck.store(true, Ordering::SeqCst);
+                let errno = self.errno.load(Ordering::SeqCst);
+                Err(io::Error::from_raw_os_error(i32::try_from(errno).unwrap()))
+            }
+            left => {
+                self.left.store(left - 1, Ordering::SeqCst);
+                Ok(())
+            }
+        }
+    }
+}
+
+struct FaultyFs {
+    real: RealFs,
+    faults: Arc<Faults>,
+}
+
+struct FaultyFile {
+    real: Box<dyn File>,
+    faults: Arc<Faults>,
+}
+
+impl FaultyFs {
+    fn wrap(&self, file: Box<dyn File>) -> Box<dyn File> {
+        Box::new(FaultyFile { real: file, faults: self.faults.clone() })
+    }
+}
+
+impl Fs for FaultyFs {
+    fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn File>> {
+        self.faults.count()?;
+        Ok(self.wrap(self.real.create(path, mode)?))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.faults.count()?;
+        Ok(self.wrap(self.real.open(path)?))
+    }
+    fn append(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.faults.count()?;
+        Ok(self.wrap(self.real.append(path)?))
+    }
+    fn stat(&self, path: &Path) -> io::Result<Stat> {
+        self.faults.count()?;
+        self.real.stat(path)
+    }
+    fn list(&self, dir: &Path, each: Each<'_>) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.list(dir, each)
+    }
+    fn mkdir(&self, dir: &Path, mode: u32) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.mkdir(dir, mode)
+    }
+    fn rmdir(&self, dir: &Path) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.rmdir(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.rename(from, to)
+    }
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.link(from, to)
+    }
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.real.unlink(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.sync_dir(dir)
+    }
+    fn chown(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.chown(path, uid, gid)
+    }
+}
+
+impl File for FaultyFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.write_all(bytes)
+    }
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.faults.count()?;
+        self.real.read_at(buffer, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.sync()
+    }
+    fn stat(&self) -> io::Result<Stat> {
+        self.faults.count()?;
+        self.real.stat()
+    }
+    fn set_mtime(&self, mtime: UnixTime) -> io::Result<()> {
+        self.faults.count()?;
+        self.real.set_mtime(mtime)
+    }
+}
