@@ -15,7 +15,9 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops;
 use core::time::Duration;
 
 use crate::attr;
@@ -207,13 +209,19 @@ impl Table {
 
     /// Begins a lookup of a key. The key is folded to lower case, as Postfix does.
     pub fn lookup(&self, key: &str) -> Lookup<'_> {
-        Lookup::new(self, key, false)
+        Lookup::new(Held::Borrowed(self), key, false)
     }
 
     /// Begins a lookup that only tells whether there is a value: it asks for one entry, and for all
     /// of them only where that one has no value. What is found is then one entry's values.
     pub fn exists(&self, key: &str) -> Lookup<'_> {
-        Lookup::new(self, key, true)
+        Lookup::new(Held::Borrowed(self), key, true)
+    }
+
+    /// The same as [`Table::lookup`] and, with `exists`, [`Table::exists`], for a lookup that
+    /// outlives the caller: it keeps the table.
+    pub fn begin(self: &Arc<Self>, key: &str, exists: bool) -> Lookup<'static> {
+        Lookup::new(Held::Shared(Arc::clone(self)), key, exists)
     }
 
     /// The first search of a lookup; `None` when the key cannot be in the table.
@@ -321,7 +329,7 @@ fn domains(r: &mut Reader) -> Vec<String> {
 /// A lookup under way. [`Lookup::step`] says what to do; [`Lookup::answer`] takes what came.
 #[derive(Clone, Debug)]
 pub struct Lookup<'t> {
-    table: &'t Table,
+    table: Held<'t>,
     key: String,
     /// Ask for one entry first.
     first_only: bool,
@@ -332,6 +340,23 @@ pub struct Lookup<'t> {
     searches: usize,
     values: Found,
     failed: Option<LookupError>,
+}
+
+#[derive(Clone, Debug)]
+enum Held<'t> {
+    Borrowed(&'t Table),
+    Shared(Arc<Table>),
+}
+
+impl ops::Deref for Held<'_> {
+    type Target = Table;
+
+    fn deref(&self) -> &Table {
+        match self {
+            Self::Borrowed(table) => table,
+            Self::Shared(table) => table,
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -350,7 +375,7 @@ pub enum Step {
 }
 
 impl<'t> Lookup<'t> {
-    fn new(table: &'t Table, key: &str, first_only: bool) -> Self {
+    fn new(table: Held<'t>, key: &str, first_only: bool) -> Self {
         let key = key.to_lowercase();
         let mut work = VecDeque::new();
         if let Some(mut search) = table.search(&key) {
@@ -448,7 +473,7 @@ impl<'t> Lookup<'t> {
     }
 
     fn read(&self, entry: &Entry, work: &mut Vec<Work>) -> Result<(), LookupError> {
-        let table = self.table;
+        let table = &*self.table;
         let has = |names: &[String]| names.iter().any(|n| entry.values(n).next().is_some());
         let listed = |names: &[String], found: &str| names.iter().any(|n| attr::covers(n, found));
         let terminal = has(&table.terminal);
@@ -484,7 +509,7 @@ impl<'t> Lookup<'t> {
 
     /// The search behind a value of a special result attribute: a name or a URL.
     fn reference(&self, value: &str) -> Result<Option<Search>, LookupError> {
-        let table = self.table;
+        let table = &*self.table;
         let bad = |why: String| LookupError::BadReference(format!("'{value}': {why}"));
         if !url::is_url(value) {
             let base = Dn::parse(value).map_err(|e| bad(e.to_string()))?;
@@ -516,7 +541,7 @@ impl<'t> Lookup<'t> {
     }
 
     fn expand(&mut self, value: &str) {
-        let table = self.table;
+        let table = &*self.table;
         let subject = Subject::address(value);
         if value.is_empty() || !subject.suits(table.format.value_needs()) {
             return;

@@ -22,6 +22,7 @@
 //! | `event.rs` | what the log is told of messages |
 
 mod clock;
+pub mod directory;
 mod event;
 pub mod fs;
 pub mod identity;

@@ -50,9 +50,8 @@ impl Pool {
         let pool = Self { shared, threads: Mutex::new(Vec::new()) };
         for n in 0..threads.max(1) {
             let shared = Arc::clone(&pool.shared);
-            let thread = std::thread::Builder::new()
-                .name(format!("{name}-{n}"))
-                .spawn(move || shared.run());
+            let thread =
+                std::thread::Builder::new().name(format!("{name}-{n}")).spawn(move || shared.run());
             match thread {
                 Ok(thread) => lock(&pool.threads).push(thread),
                 Err(error) => {
