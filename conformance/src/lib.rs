@@ -5,9 +5,11 @@ pub mod corpus;
 pub mod net;
 pub mod notation;
 pub mod pattern;
+pub mod programs;
 pub mod replay;
 pub mod report;
 pub mod rig;
+pub mod stage;
 
 use std::path::PathBuf;
 

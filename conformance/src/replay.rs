@@ -298,12 +298,30 @@ fn log_in(client: &mut Client, user: &str, password: &str) -> Result<(), String>
 /// # Errors
 /// Another answer than OK.
 pub fn command(client: &mut Client, text: &[u8]) -> Result<(), String> {
+    exchange(client, text, |_| {})
+}
+
+/// The same, and what the server said, with LF line ends.
+///
+/// # Errors
+/// Another answer than OK.
+pub fn ask(client: &mut Client, text: &str) -> Result<String, String> {
+    let mut said = String::new();
+    exchange(client, text.as_bytes(), |line| {
+        said.push_str(String::from_utf8_lossy(line).trim_end_matches("\r\n"));
+        said.push('\n');
+    })?;
+    Ok(said)
+}
+
+fn exchange(client: &mut Client, text: &[u8], mut each: impl FnMut(&[u8])) -> Result<(), String> {
     let io = |e: io::Error| e.to_string();
     client.send(&[b"a001 ", text, b"\r\n"].concat()).map_err(io)?;
     loop {
         let Heard::Line(line) = client.line().map_err(io)? else {
-            return Err("the server closed the connection".into());
+            return Err(format!("{}: the server closed the connection", escape(text)));
         };
+        each(&line);
         if let Some(answer) = line.strip_prefix(b"a001 ") {
             let shown = || format!("{}: {}", escape(text), escape(&line));
             return if answer.starts_with(b"OK") { Ok(()) } else { Err(shown()) };

@@ -2,6 +2,7 @@
 
 use crate::net::{self, Endpoint};
 use crate::replay::{Target, User, sockets};
+use crate::stage::Stage;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -92,6 +93,20 @@ impl Rig {
     /// Port of Dovecot, TLS from the start.
     pub fn imaps_port(&self) -> u16 {
         self.ports.imaps
+    }
+
+    /// As real mail programs see it.
+    pub fn stage(&self, users: VecDeque<User>) -> Stage {
+        Stage {
+            name: "peers",
+            smtp: self.ports.smtp,
+            submission: self.ports.submission,
+            submissions: None,
+            imaps: self.ports.imaps,
+            ca: self.dir.join("tls/CA.pem"),
+            homes: self.dir.join("home/mail"),
+            users: Mutex::new(users),
+        }
     }
 
     /// Runs a command of the rig and returns its output.

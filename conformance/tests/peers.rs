@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 use waypost_conformance::notation::Script;
+use waypost_conformance::programs;
 use waypost_conformance::replay::{Target, play};
 use waypost_conformance::report::{self, Case};
 use waypost_conformance::rig::{self, Options, Rig, seeded};
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
     settings.dedup();
     for setting in settings {
         let here: Vec<_> = scripts.iter().filter(|s| s.setting.as_deref() == setting).collect();
-        if !report::wanted(here.iter().map(|s| s.name.as_str())) {
+        let named = here.iter().map(|s| s.name.as_str());
+        if setting.is_some() && !report::wanted(named) {
             continue;
         }
         if let Err(problem) = against_peers(setting, &here) {
@@ -39,16 +41,22 @@ fn against_peers(setting: Option<&str>, scripts: &[&Script]) -> Result<(), Strin
         Some(name) => vec![rig::setting(name).ok_or_else(|| format!("no setting {name}"))?],
         None => Vec::new(),
     };
-    let options = Options { seed: scripts.len() * 2, settings, ..Options::default() };
+    let count = scripts.len();
+    let options = Options { seed: count * 2 + 20, settings, ..Options::default() };
     let rig = Rig::start(options).map_err(|e| format!("the rig does not start: {e}"))?;
     let rig = Arc::new(rig);
-    let postfix = rig.postfix(seeded(0, scripts.len())).map_err(|e| e.to_string())?;
-    let dovecot = rig.dovecot(seeded(scripts.len(), scripts.len())).map_err(|e| e.to_string())?;
+    let postfix = rig.postfix(seeded(0, count)).map_err(|e| e.to_string())?;
+    let dovecot = rig.dovecot(seeded(count, count)).map_err(|e| e.to_string())?;
     // Scripts that stop the directory come last, alone.
     let (alone, shared): (Vec<_>, Vec<_>) = scripts.iter().partition(|s| s.stops_directory());
     let title = setting.unwrap_or("usual settings");
     let targets = [&postfix, &dovecot];
     report::run(&format!("Postfix and Dovecot, {title}"), &cases(&shared, targets), 8)?;
+    if setting.is_none() {
+        // What the programs expect is checked here too, before Waypost has to fulfil it.
+        let stage = rig.stage(seeded(2 * count, 20));
+        report::run("mail programs", &programs::cases(&stage), 2)?;
+    }
     report::run("Postfix and Dovecot, directory stopped", &cases(&alone, targets), 1)
 }
 
