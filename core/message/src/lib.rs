@@ -12,12 +12,16 @@ extern crate alloc;
 pub mod crlf;
 
 pub mod content;
+pub mod date;
+pub mod encoded;
 pub mod envelope;
 pub mod header;
 mod lexer;
 pub mod mime;
 pub mod print;
+pub mod received;
 pub mod section;
 pub mod structure;
+pub mod text;
 
 pub use structure::Structure;

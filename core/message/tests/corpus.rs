@@ -178,3 +178,17 @@ fn section_texts() {
         assert_eq!(String::from_utf8(out).unwrap(), text, "message {number} [{section}]");
     }
 }
+
+/// SENTBEFORE, SENTON and SENTSINCE of the reference server.
+#[test]
+fn sent_days() {
+    use waypost_message::date::{parse_imap_day, sent_day};
+    let sent = |test: &dyn Fn(i64) -> bool| -> Vec<usize> {
+        (1..).zip(CORPUS).filter(|(_, message)| test(sent_day(message))).map(|(n, _)| n).collect()
+    };
+    let fourth = parse_imap_day(b"4-Mar-2026").unwrap();
+    let third = parse_imap_day(b"3-Mar-2026").unwrap();
+    assert_eq!(sent(&|day| day >= fourth), [4, 5, 7, 8]);
+    assert_eq!(sent(&|day| day < fourth), [1, 2, 3, 6]);
+    assert_eq!(sent(&|day| day == third), [3]);
+}
