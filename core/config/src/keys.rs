@@ -1,0 +1,315 @@
+//! Every setting: name, default, documentation. The one place where they are listed.
+
+use alloc::format;
+use alloc::string::String;
+
+/// One setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// `section.name`, or `name` above the sections.
+    pub path: &'static str,
+    /// The default as it would be written; `None`: nothing, or it must be given.
+    pub default: Option<&'static str>,
+    /// A value to show where there is no default.
+    pub example: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+impl Key {
+    /// The section; empty for those above all sections.
+    pub fn section(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The name within its section.
+    pub fn name(&self) -> &'static str {
+        self.path.rsplit_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    /// The default, or the example.
+    pub fn value(&self) -> &'static str {
+        self.default.unwrap_or(self.example)
+    }
+
+    pub(crate) fn find(path: &str) -> &'static Self {
+        KEYS.iter().find(|key| key.path == path).expect("invariant: only listed keys are read")
+    }
+
+    /// `name = value`, as a line of the file.
+    pub(crate) fn assignment(&self, value: &str) -> String {
+        format!("{} = {value}", self.name())
+    }
+}
+
+const fn key(path: &'static str, default: &'static str, doc: &'static str) -> Key {
+    Key { path, default: Some(default), example: default, doc }
+}
+
+const fn unset(path: &'static str, example: &'static str, doc: &'static str) -> Key {
+    Key { path, default: None, example, doc }
+}
+
+/// The sections, in order, each with a line about it.
+pub(crate) const SECTIONS: &[(&str, &str)] = &[
+    ("", ""),
+    ("listen", "Addresses and ports; an empty list closes a service."),
+    ("tls", "Certificates."),
+    ("directory", "Where accounts and aliases are: an LDIF file, or an LDAP server."),
+    (
+        "maps",
+        "Lookup tables of an existing installation, read as they are. One that is not named\n# here is made from [directory] with the article's filters.",
+    ),
+    ("mail", "Mailboxes and messages."),
+    ("smtp", "Receiving mail, under Postfix's names."),
+    ("imap", "Reading mail."),
+    ("auth", "Logging in."),
+    ("spool", "What cannot be delivered now waits here."),
+    ("cache", "What the directory said is believed for a while."),
+    ("limits", "How much of the computer we may use."),
+    ("log", "What is told, and how."),
+];
+
+/// All settings.
+pub const KEYS: &[Key] = &[
+    unset(
+        "hostname",
+        "\"mail.example.com\"",
+        "The name of this server, as its MX record has it (Postfix: myhostname). Must be given.",
+    ),
+    key(
+        "listen.smtp",
+        "[\"0.0.0.0:25\", \"[::]:25\"]",
+        "Mail from other servers; STARTTLS offered.",
+    ),
+    key(
+        "listen.submission",
+        "[\"0.0.0.0:587\", \"[::]:587\"]",
+        "Mail from users; STARTTLS and a login required.",
+    ),
+    key(
+        "listen.submissions",
+        "[\"0.0.0.0:465\", \"[::]:465\"]",
+        "Mail from users; TLS from the start (RFC 8314).",
+    ),
+    key("listen.imaps", "[\"0.0.0.0:993\", \"[::]:993\"]", "Reading mail; TLS from the start."),
+    key(
+        "listen.imap",
+        "[]",
+        "Reading mail; STARTTLS, no login without it. Closed unless you open it.",
+    ),
+    unset(
+        "tls.certificates",
+        "[[\"tls/server.crt\", \"tls/server.key\"]]",
+        "Pairs of PEM files: the certificate with its chain, and its key. A client gets the first\npair whose certificate is good for the name it asks for and that it can use, else the first\npair; so an ECDSA pair may stand before an RSA one. Changed files are taken up without a restart.",
+    ),
+    unset(
+        "directory.ldif",
+        "\"accounts.ldif\"",
+        "An LDIF file, served by Waypost itself and read again when it changes.\nEither this or server_host.",
+    ),
+    key(
+        "directory.server_host",
+        "[]",
+        "LDAP servers, tried in order: ldap://host, ldaps://host, ldapi://%2Frun%2Fslapd%2Fldapi.",
+    ),
+    key("directory.start_tls", "true", "StartTLS before anything else on ldap:// connections."),
+    unset(
+        "directory.tls_ca_cert_file",
+        "\"/etc/ldap/tls/CA.pem\"",
+        "Who may sign the LDAP server's certificate; without it, the authorities of the system.\nChain and host name are always verified.",
+    ),
+    unset(
+        "directory.bind_dn",
+        "\"cn=mailAccountReader,ou=Manager,dc=example,dc=com\"",
+        "Who we are when we search; without it, nobody.",
+    ),
+    unset(
+        "directory.bind_pw_file",
+        "\"/etc/waypost/ldap-password\"",
+        "A file with the password of bind_dn in its first line. Refused when others may read it.",
+    ),
+    key(
+        "directory.search_base",
+        "\"\"",
+        "Where accounts and aliases are: ou=Mail,dc=example,dc=com.",
+    ),
+    key("directory.scope", "\"sub\"", "How far below the search base: \"sub\", \"one\", \"base\"."),
+    key("directory.timeout", "\"10s\"", "How long an answer may take."),
+    key(
+        "directory.user_filter",
+        "\"(&(objectClass=posixAccount)(uid=%u))\"",
+        "How the entry of a login name is found; %u, %n, %d as Dovecot has them.",
+    ),
+    unset(
+        "directory.auth_bind_userdn",
+        "\"uid=%u,ou=Mail,dc=example,dc=com\"",
+        "The name to bind with as a user; without it, the entry is searched for with user_filter first.",
+    ),
+    unset(
+        "maps.virtual_alias_domains",
+        "\"/etc/postfix/ldap/virtual_alias_domains\"",
+        "ldap_table(5): which domains are hosted.",
+    ),
+    unset(
+        "maps.virtual_alias_maps",
+        "\"/etc/postfix/ldap/virtual_alias_maps\"",
+        "ldap_table(5): address to addresses.",
+    ),
+    unset(
+        "maps.virtual_mailbox_maps",
+        "\"/etc/postfix/ldap/virtual_mailbox_maps\"",
+        "ldap_table(5): final address to the path of its Maildir.",
+    ),
+    unset(
+        "maps.virtual_uid_maps",
+        "\"/etc/postfix/ldap/virtual_uid_maps\"",
+        "ldap_table(5): final address to numeric user id.",
+    ),
+    unset(
+        "maps.virtual_gid_maps",
+        "\"/etc/postfix/ldap/virtual_uid_maps\"",
+        "ldap_table(5): final address to numeric group id. The article uses the map of user ids.",
+    ),
+    unset(
+        "maps.smtpd_sender_login_maps",
+        "\"/etc/postfix/ldap/smtpd_sender_login_maps\"",
+        "ldap_table(5): sender address to the logins that own it.",
+    ),
+    unset(
+        "maps.dovecot_ldap",
+        "\"/etc/dovecot/dovecot-ldap.conf.ext\"",
+        "Dovecot's settings of passdb and userdb.",
+    ),
+    unset(
+        "mail.mailbox_domains",
+        "[\"mail.example.com\"]",
+        "Domains of final addresses (Postfix: virtual_mailbox_domains); without it, the hostname.",
+    ),
+    key(
+        "mail.virtual_mailbox_base",
+        "\"/\"",
+        "Stands before every path that virtual_mailbox_maps gives.",
+    ),
+    key(
+        "mail.mail_location",
+        "\"maildir:~/mailbox\"",
+        "Where IMAP finds the mail of an account; ~ is its home directory.",
+    ),
+    key(
+        "mail.allowed_bases",
+        "[\"/home\"]",
+        "Mailboxes lie under one of these directories, or mail for them waits.",
+    ),
+    key(
+        "mail.minimum_uid",
+        "100",
+        "No mailbox belongs to a lower user id (Postfix: virtual_minimum_uid); 0 is never allowed.",
+    ),
+    key("mail.message_size_limit", "10240000", "Octets of a message, at most."),
+    key("smtp.banner", "\"$hostname ESMTP Waypost\"", "The greeting."),
+    key(
+        "smtp.mynetworks",
+        "[\"127.0.0.0/8\", \"[::1]/128\"]",
+        "Clients that may relay without a login.",
+    ),
+    key(
+        "smtp.recipient_delimiter",
+        "\"\"",
+        "Between the name and its extension in name+extension; \"+\" is usual, empty switches it off.",
+    ),
+    key(
+        "smtp.relay_restrictions",
+        "[\"permit_mynetworks\", \"permit_sasl_authenticated\", \"defer_unauth_destination\"]",
+        "Who may send where (Postfix: smtpd_relay_restrictions).",
+    ),
+    key(
+        "smtp.recipient_restrictions",
+        "[\"reject_sender_login_mismatch\"]",
+        "Checked after relay_restrictions (Postfix: smtpd_recipient_restrictions).",
+    ),
+    key(
+        "smtp.sasl_mechanisms",
+        "[\"PLAIN\", \"LOGIN\"]",
+        "Ways to log in, offered inside TLS only.",
+    ),
+    key(
+        "smtp.broken_sasl_auth_clients",
+        "false",
+        "Also offer AUTH= for clients from the last century.",
+    ),
+    key(
+        "smtp.forbid_bare_newline",
+        "\"normalize\"",
+        "A bare LF or CR in a message never ends it. \"normalize\" makes CRLF of it, \"reject\" refuses\nthe message.",
+    ),
+    key("smtp.recipient_limit", "1000", "Recipients of one message, at most."),
+    key("smtp.soft_error_limit", "10", "From so many errors on, replies come a second late."),
+    key("smtp.hard_error_limit", "20", "After so many errors the session ends."),
+    key(
+        "smtp.junk_command_limit",
+        "100",
+        "So many NOOP, RSET, VRFY without a message, then they count as errors.",
+    ),
+    key("smtp.timeout", "\"300s\"", "Silence after which a session ends (Postfix: smtpd_timeout)."),
+    key(
+        "imap.idle_timeout",
+        "\"30m\"",
+        "Silence after which a session ends (RFC 9051 5.4: at least 30 minutes).",
+    ),
+    key("imap.login_timeout", "\"3m\"", "Time to log in."),
+    key("imap.greeting", "\"Waypost ready.\"", "The greeting."),
+    key(
+        "imap.special_use",
+        "[\"Drafts\", \"Junk\", \"Sent\", \"Trash\", \"Archive\"]",
+        "Folders of these names are marked with their use (RFC 6154).",
+    ),
+    key(
+        "auth.login_by_address",
+        "false",
+        "Log in also by any address of the account; it is the same account and mailbox.",
+    ),
+    key("auth.failure_delay", "\"2s\"", "How late the answer to a wrong password comes."),
+    unset(
+        "auth.socket",
+        "\"/var/spool/postfix/private/auth\"",
+        "A unix socket that speaks Dovecot's auth protocol, for a Postfix beside us.",
+    ),
+    key("auth.socket_mode", "\"0660\"", "Mode of that socket."),
+    unset("auth.socket_user", "\"postfix\"", "Owner of that socket: a name or a number."),
+    unset("auth.socket_group", "\"postfix\"", "Group of that socket: a name or a number."),
+    key("spool.directory", "\"/var/spool/waypost\"", "The directory; made when it is missing."),
+    key("spool.minimal_backoff_time", "\"300s\"", "Time to the second attempt."),
+    key("spool.maximal_backoff_time", "\"4000s\"", "Time between attempts, at most."),
+    key("spool.queue_run_delay", "\"300s\"", "How often the spool is looked through."),
+    key(
+        "cache.positive",
+        "\"60s\"",
+        "How long a found entry is believed. \"0s\" switches the cache off.",
+    ),
+    key("cache.negative", "\"10s\"", "How long \"no such entry\" is believed."),
+    key("cache.entries", "100000", "Answers kept, at most."),
+    key("limits.connections", "10000", "Connections at once."),
+    key(
+        "limits.connections_per_address",
+        "50",
+        "Connections at once of one client address (Postfix:\nsmtpd_client_connection_count_limit); an IPv6 client counts by its /64.",
+    ),
+    key("limits.file_threads", "32", "Threads that wait for the disk."),
+    key(
+        "limits.stop_timeout",
+        "\"30s\"",
+        "How long open sessions may take to end when the server stops.",
+    ),
+    key(
+        "log.format",
+        "\"auto\"",
+        "\"human\", \"json\", \"journald\", or \"classic\" (the lines of Postfix and Dovecot, for tools that\nread those). \"auto\": journald when started by systemd, else human.",
+    ),
+    key("log.level", "\"info\"", "\"error\", \"warn\", \"info\", \"debug\", \"trace\"."),
+    unset(
+        "log.file",
+        "\"/var/log/mail.log\"",
+        "Append to this file instead of standard error; opened again on SIGHUP.",
+    ),
+];

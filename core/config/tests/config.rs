@@ -1,0 +1,192 @@
+//! Good files, bad files, and the reference text.
+
+use waypost_config::{BareNewline, KEYS, LogFormat, Restriction, parse, reference};
+
+fn problems(text: &str) -> Vec<String> {
+    parse(text).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_smallest_file() {
+    let config = parse("hostname = 'mail.example.com'").unwrap();
+    assert_eq!(config.mail.mailbox_domains[0].to_string(), "mail.example.com");
+    assert_eq!(&*config.smtp.banner, "mail.example.com ESMTP Waypost");
+    assert_eq!(config.listen.smtp[1], "[::]:25".parse().unwrap());
+    assert_eq!(config.smtp.forbid_bare_newline, BareNewline::Normalize);
+    assert!(config.listen.imap.is_empty() && config.auth.socket.is_none());
+}
+
+#[test]
+fn a_larger_file() {
+    let config = parse(
+        r#"
+hostname = "mx.example.org"
+
+[listen]
+smtp = ["127.0.0.1:2525"]
+
+[tls]
+certificates = [["ec.crt", "ec.key"], ["rsa.crt", "rsa.key"]]
+
+[directory]
+server_host = ["ldaps://a.example", "ldap://b.example"]
+bind_dn = "cn=reader"
+bind_pw_file = "password"
+search_base = "ou=Mail"
+timeout = "1m"
+
+[maps]
+virtual_alias_maps = "/etc/postfix/ldap/virtual_alias_maps"
+
+[smtp]
+mynetworks = ["192.0.2.0/24", "[2001:db8::]/32"]
+recipient_delimiter = "+"
+relay_restrictions = ["permit_sasl_authenticated", "reject_unauth_destination"]
+
+[auth]
+socket = "/run/auth"
+socket_mode = "0600"
+
+[log]
+format = "classic"
+"#,
+    )
+    .unwrap();
+    assert_eq!(&*config.certificates[1].key, "rsa.key");
+    let ldap = config.directory.ldap.unwrap();
+    assert_eq!((ldap.server_host.len(), ldap.start_tls), (2, true));
+    assert_eq!(config.directory.timeout.as_secs(), 60);
+    assert!(config.smtp.mynetworks[0].contains("192.0.2.7".parse().unwrap()));
+    let relay = config.smtp.relay_restrictions;
+    assert_eq!(relay[1], Restriction::RejectUnauthDestination);
+    assert_eq!(config.auth.socket.unwrap().mode, 0o600);
+    assert_eq!(config.log.format, LogFormat::Classic);
+}
+
+#[test]
+fn wrong_names() {
+    let head = "hostname = 'mail.example.com'\n";
+    for (text, expected) in [
+        (
+            "[smtp]\nmynetwork = []",
+            "3: 'smtp.mynetwork' is no setting; the nearest one is 'smtp.mynetworks'",
+        ),
+        ("mynetworks = []", "2: 'mynetworks' is no setting; write 'mynetworks' under [smtp]"),
+        ("[stmp]\ntimeout = 1", "2: 'stmp' is no setting; the nearest one is '[smtp]'"),
+        ("[imap]\nbanana = 1", "3: 'imap.banana' is no setting"),
+        ("smtp = 1", "2: 'smtp' is a section; write [smtp] on a line of its own"),
+        (
+            "[mail]\nhostname = 'x'",
+            "3: 'mail.hostname' is no setting; write 'hostname' above the first [section]",
+        ),
+    ] {
+        assert_eq!(problems(&format!("{head}{text}\n")), [expected], "{text}");
+    }
+}
+
+#[test]
+fn wrong_values() {
+    let head = "hostname = 'mail.example.com'\n";
+    for (text, expected) in [
+        (
+            "[mail]\nminimum_uid = 'x'",
+            "3: mail.minimum_uid: write a number from 1 to 4294967294, for example 100",
+        ),
+        (
+            "[mail]\nminimum_uid = 0",
+            "3: mail.minimum_uid: write a number from 1 to 4294967294, for example 100",
+        ),
+        (
+            "[spool]\nqueue_run_delay = 300",
+            "3: spool.queue_run_delay: write a time, for example \"300s\"",
+        ),
+        (
+            "[spool]\nqueue_run_delay = '3 weeks'",
+            "3: spool.queue_run_delay: write a time, for example \"300s\"",
+        ),
+        (
+            "[auth]\nlogin_by_address = 'yes'",
+            "3: auth.login_by_address: write true or false, for example false",
+        ),
+        (
+            "[directory]\nscope = 'subtree'",
+            "3: directory.scope: 'subtree' is not known; write one of \"sub\", \"one\", \"base\", for example \"sub\"",
+        ),
+        (
+            "[auth]\nsocket_mode = '999'",
+            "3: auth.socket_mode: write a mode as chmod takes it, for example \"0660\"",
+        ),
+        ("[smtp]\nbanner = \"a\\r\\nb\"", "3: smtp.banner: write one line of printable ASCII"),
+        (
+            "[mail]\nmail_location = 'mbox:~/mail'",
+            "3: mail.mail_location: write \"maildir:\" and a path, as in \"maildir:~/mailbox\"",
+        ),
+        (
+            "[tls]\ncertificates = [['a']]",
+            "3: tls.certificates: write a list of pairs of files, for example [[\"tls/server.crt\", \"tls/server.key\"]]",
+        ),
+        (
+            "[directory]\nldif = 'x'\nserver_host = ['ldap://y']",
+            "4: directory.server_host: write either ldif or server_host, not both",
+        ),
+        (
+            "[smtp]\nmynetworks = ['10.0.0.0/99']",
+            "3: smtp.mynetworks: '10.0.0.0/99' is no network; write 192.0.2.0/24, [2001:db8::]/32, or one address; write a list of texts, for example [\"127.0.0.0/8\", \"[::1]/128\"]",
+        ),
+    ] {
+        assert_eq!(problems(&format!("{head}{text}\n")), [expected], "{text}");
+    }
+    let restriction =
+        &problems(&format!("{head}[smtp]\nrelay_restrictions = ['permit_mynetwork']"))[0];
+    assert!(
+        restriction
+            .contains("'permit_mynetwork' is not known, the nearest word is 'permit_mynetworks'")
+    );
+}
+
+#[test]
+fn all_problems_at_once_in_the_order_of_their_lines() {
+    let lines: Vec<_> = parse("[log]\nlevel = 'loud'\n[smtp]\nx = 1\n[mail]\nminimum_uid = -1\n")
+        .unwrap_err()
+        .iter()
+        .map(|problem| problem.line)
+        .collect();
+    assert_eq!(lines, [1, 2, 4, 6]);
+}
+
+#[test]
+fn text_that_is_no_toml() {
+    let problems = parse("hostname = 'x'\n[smtp\n").unwrap_err();
+    assert_eq!(problems.first().line, 2, "{problems}");
+}
+
+/// The reference text with its comment signs before settings taken away.
+fn uncommented(keep: impl Fn(&str) -> bool) -> String {
+    let mut text = String::new();
+    for line in reference().lines() {
+        let setting = line.strip_prefix('#').filter(|rest| !rest.starts_with(' '));
+        match setting {
+            Some(setting) if keep(setting.split(' ').next().unwrap()) => text.push_str(setting),
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn the_reference_text_has_every_key_and_its_true_default() {
+    let unset: Vec<_> =
+        KEYS.iter().filter(|key| key.default.is_none()).map(|key| key.name()).collect();
+    let plain = parse("hostname = 'mail.example.com'").unwrap();
+    let defaults = uncommented(|name| name == "hostname" || !unset.contains(&name));
+    assert_eq!(parse(&defaults).unwrap(), plain);
+    // With the examples it is a file that reads well too; only the two directories exclude each other.
+    let all = uncommented(|name| name != "ldif");
+    let config = parse(&all).unwrap();
+    assert_eq!(config.maps.dovecot_ldap.as_deref(), Some("/etc/dovecot/dovecot-ldap.conf.ext"));
+    for key in KEYS {
+        assert!(key.doc.ends_with('.') && key.doc.len() > 8, "{}", key.path);
+        assert!(reference().contains(&format!("#{} = ", key.name())), "{}", key.path);
+    }
+}
