@@ -519,3 +519,63 @@ pub(crate) fn kept_value(raw: &[u8]) -> Cow<'_, [u8]> {
     }
     Cow::Owned(value)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Steps and octets copied while scanning `count` times `line` in a multipart's body.
+    fn work(line: &str, count: usize, piece: usize) -> u64 {
+        let mut scanner = Scanner::new();
+        scanner.push(b"Content-Type: multipart/mixed; boundary=a\n\n--a\n\n");
+        let body = line.repeat(count);
+        for piece in body.as_bytes().chunks(piece) {
+            scanner.push(piece);
+        }
+        scanner.work
+    }
+
+    #[test]
+    fn work_grows_with_the_lines() {
+        let long = "x".repeat(76) + "\n";
+        let endless = "-".repeat(10_000);
+        for (line, most) in [(&*long, 1.2), ("\n", 1.2), ("--b\n", 2.2), (&*endless, 1.2)] {
+            for piece in [1 << 16, 1000] {
+                let (once, twice) = (work(line, 1000, piece), work(line, 2000, piece));
+                assert!(twice <= 2 * once, "{line:.9} in {piece}: {once}, then {twice}");
+                let pieces = (1000 * line.len() / piece) as f64;
+                assert!(
+                    once as f64 <= (1000.0 + 100.0 * pieces.max(1.0)) * most,
+                    "{line:.9}: {once}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn fifty_megabytes_take_a_step_a_line() {
+        let line = "x".repeat(499) + "\n";
+        assert!(work(&line, 100_000, 1 << 16) < 220_000);
+    }
+
+    #[test]
+    fn header_lines_are_kept_once() {
+        let mut scanner = Scanner::new();
+        scanner.push(b"Subject: ");
+        for _ in 0..100_000 {
+            scanner.push(b"0123456789");
+        }
+        let steps = 100_000;
+        assert!(scanner.work <= 2 * steps + Limits::default().field as u64, "{}", scanner.work);
+        scanner.push(b"\n\n");
+        let structure = scanner.finish();
+        assert!(structure.root().raw(FieldName::Subject).unwrap().len() <= Limits::default().field);
+    }
+
+    #[test]
+    fn folds_are_kept_as_dovecot_does() {
+        assert_eq!(&*kept_value(b"  a\r\n\tb\n c"), b"a\n\tb\n c");
+        assert_eq!(&*kept_value(b" \t "), b"\t ");
+        assert_eq!(&*kept_value(b"a"), b"a");
+    }
+}
