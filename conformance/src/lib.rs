@@ -2,6 +2,7 @@
 //! against the Postfix and Dovecot it replaces.
 
 pub mod corpus;
+pub mod daemon;
 pub mod net;
 pub mod notation;
 pub mod pattern;
@@ -9,6 +10,7 @@ pub mod programs;
 pub mod replay;
 pub mod report;
 pub mod rig;
+pub mod runner;
 pub mod stage;
 
 use std::path::PathBuf;
@@ -32,4 +34,15 @@ pub fn scripts() -> Result<Vec<notation::Script>, String> {
         }
     }
     if problems.is_empty() { Ok(scripts) } else { Err(problems.join("\n")) }
+}
+
+/// The end of a test program: prints what failed.
+pub fn finish(outcome: Result<(), String>) -> std::process::ExitCode {
+    match outcome {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(problems) => {
+            println!("\n{problems}");
+            std::process::ExitCode::FAILURE
+        }
+    }
 }

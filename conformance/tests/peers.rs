@@ -5,9 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use waypost_conformance::notation::Script;
 use waypost_conformance::programs;
-use waypost_conformance::replay::{Target, play};
+use waypost_conformance::replay::Target;
 use waypost_conformance::report::{self, Case};
 use waypost_conformance::rig::{self, Options, Rig, seeded};
+use waypost_conformance::runner;
 
 fn main() -> ExitCode {
     let scripts = match waypost_conformance::scripts() {
@@ -51,22 +52,15 @@ fn against_peers(setting: Option<&str>, scripts: &[&Script]) -> Result<(), Strin
     let (alone, shared): (Vec<_>, Vec<_>) = scripts.iter().partition(|s| s.stops_directory());
     let title = setting.unwrap_or("usual settings");
     let targets = [&postfix, &dovecot];
-    report::run(&format!("Postfix and Dovecot, {title}"), &cases(&shared, targets), 8)?;
+    report::run(&format!("Postfix and Dovecot, {title}"), &both(&shared, targets), 8)?;
     if setting.is_none() {
         // What the programs expect is checked here too, before Waypost has to fulfil it.
         let stage = rig.stage(seeded(2 * count, 20));
         report::run("mail programs", &programs::cases(&stage), 2)?;
     }
-    report::run("Postfix and Dovecot, directory stopped", &cases(&alone, targets), 1)
+    report::run("Postfix and Dovecot, directory stopped", &both(&alone, targets), 1)
 }
 
-fn cases<'a>(scripts: &[&'a Script], targets: [&'a Target; 2]) -> Vec<Case<'a>> {
-    let mut cases = Vec::new();
-    for target in targets {
-        for &script in scripts.iter().filter(|s| s.targets.iter().any(|t| t == target.name)) {
-            let name = format!("{} {}", target.name, script.name);
-            cases.push(Case { name, check: Box::new(move || play(script, target)) });
-        }
-    }
-    cases
+fn both<'a>(scripts: &[&'a Script], targets: [&'a Target; 2]) -> Vec<Case<'a>> {
+    targets.into_iter().flat_map(|target| runner::cases(scripts, target)).collect()
 }
