@@ -4,6 +4,7 @@ use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 /// Octets of a local part (RFC 5321 4.5.3.1.1 asks for 64; Postfix takes what fits in a line).
 const MAX_LOCAL: usize = 255;
@@ -160,9 +161,8 @@ impl Domain {
         }
         if text.starts_with('[') {
             let inner = text.strip_prefix('[').and_then(|t| t.strip_suffix(']'));
-            let good = |c: char| c.is_ascii_graphic() && !"[]\\<>@".contains(c);
             return match inner {
-                Some(t) if !t.is_empty() && t.chars().all(good) => Ok(Self(text.into())),
+                Some(inner) if is_literal(inner) => Ok(Self(text.into())),
                 _ => Err(AddressError::BadDomain),
             };
         }
@@ -185,6 +185,14 @@ impl Domain {
     /// True for `[192.0.2.1]` and the like.
     pub fn is_literal(&self) -> bool {
         self.0.starts_with('[')
+    }
+}
+
+/// RFC 5321 4.1.3: `192.0.2.1`, `IPv6:2001:db8::1`. No other tag is registered.
+fn is_literal(inner: &str) -> bool {
+    match inner.split_at_checked(5) {
+        Some((tag, rest)) if tag.eq_ignore_ascii_case("IPv6:") => rest.parse::<Ipv6Addr>().is_ok(),
+        _ => inner.parse::<Ipv4Addr>().is_ok(),
     }
 }
 
@@ -268,6 +276,8 @@ mod tests {
             ("a@-x.com", AddressError::BadDomain),
             ("a@x..com", AddressError::BadDomain),
             ("a@[]", AddressError::BadDomain),
+            ("a@[bogus]", AddressError::BadDomain),
+            ("a@[IPv6:192.0.2.1]", AddressError::BadDomain),
         ] {
             assert_eq!(Address::parse(text), Err(error), "{text}");
         }

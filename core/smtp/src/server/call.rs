@@ -36,7 +36,8 @@ pub enum Call {
         /// For the answer.
         ticket: Ticket<Verdict>,
     },
-    /// A message begins.
+    /// A message begins. When this call is cancelled ([`waypost_machine::Step::Cancel`]), whatever
+    /// was begun is to be dropped: no other call will name it.
     Begin {
         /// Everything known of it.
         envelope: Arc<Envelope>,
@@ -59,7 +60,7 @@ pub enum Call {
         /// For the answer.
         ticket: Ticket<Committed>,
     },
-    /// The message is given up.
+    /// The message is given up. It may name one that is gone already, after a failed append.
     Abort {
         /// Which message.
         message: MessageId,
@@ -78,7 +79,7 @@ pub enum Begun {
         /// `4gXyZ1abcd`: what the admin looks for in the log.
         queue_id: Box<str>,
     },
-    /// Not now, with the reply for the end of the message (452 4.3.1, 451 4.3.0).
+    /// Not now, with the reply for DATA or BDAT (452 4.3.1, 451 4.3.0).
     Failed(SmtpReply),
 }
 
@@ -175,7 +176,11 @@ pub enum Fact {
     },
     /// `NOQUEUE: reject: RCPT from ...`: a command was refused.
     Rejected {
-        /// `MAIL`, `RCPT`, `DATA`.
+        /// The session at that time: `proto=` and `helo=`.
+        client: Arc<Client>,
+        /// The message, when it had begun: shown in place of `NOQUEUE`.
+        queue_id: Option<Box<str>>,
+        /// `MAIL`, `RCPT`, `DATA`, `BDAT`, `END-OF-MESSAGE`.
         stage: &'static str,
         /// MAIL FROM, when given.
         sender: Option<ReversePath>,
@@ -184,11 +189,27 @@ pub enum Fact {
         /// The reply as sent.
         reply: SmtpReply,
     },
+    /// `warning: non-SMTP command from ...: GET / HTTP/1.1`: a web browser, or worse.
+    NotSmtp {
+        /// The line, printable and cut to 200 characters.
+        line: Box<str>,
+    },
     /// The end of the session: how often each verb came, and how often it succeeded.
     Disconnected {
-        /// Verb in lower case, good ones, all.
+        /// Verb in lower case, good ones, all; only verbs that came, in the order of Postfix.
         counts: Vec<(&'static str, u32, u32)>,
-        /// `lost connection after DATA`, `timeout after RCPT`; `None` after QUIT.
-        lost: Option<(&'static str, &'static str)>,
+        /// How it ended, when not by QUIT.
+        lost: Option<Lost>,
     },
+}
+
+/// How a session ended that should have gone on: `lost connection after DATA (12 bytes)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// `lost connection`, `timeout`, `too many errors`, and the like.
+    pub what: &'static str,
+    /// The last verb, in upper case, `CONNECT`, or `END-OF-MESSAGE`.
+    pub after: &'static str,
+    /// Octets of the message that had come by then, within one.
+    pub octets: Option<u64>,
 }

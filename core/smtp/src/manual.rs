@@ -1,0 +1,1 @@
+//! What has gone wrong between mail servers, and what stands against it here.
