@@ -6,6 +6,7 @@
 mod ldap;
 mod mail;
 mod maildir;
+mod message;
 mod sasl;
 
 /// A target: its name, which is also its folder in `corpus/`, and its body.
@@ -23,6 +24,10 @@ pub const TARGETS: &[Target] = &[
     ("maildir-uidlist", maildir::uidlist),
     ("maildir-keywords", maildir::keywords),
     ("maildir-sync", maildir::sync),
+    ("message-structure", message::structure),
+    ("message-window", message::window),
+    ("message-header", message::header),
+    ("message-decode", message::decode),
     ("sasl-exchange", sasl::exchange),
 ];
 

@@ -152,11 +152,11 @@ pub fn parse(value: &[u8]) -> Option<DateTime> {
     moment(day(year, month, of_month)?, [hour, minute, second], offset)
 }
 
-/// The day for SENTBEFORE, SENTON and SENTSINCE. A message without a readable Date counts as sent
-/// on the first day, as in Dovecot.
-pub fn sent_day(block: &[u8]) -> i64 {
+/// The day for SENTBEFORE, SENTON and SENTSINCE; `None` without a Date that can be read. Such a
+/// message counts as sent before any day in Dovecot.
+pub fn sent_day(block: &[u8]) -> Option<i64> {
     let date = crate::header::fields(block).find(|field| field.is(b"Date"));
-    date.and_then(|field| parse(field.raw)).map_or(0, DateTime::local_day)
+    date.and_then(|field| parse(field.raw)).map(DateTime::local_day)
 }
 
 fn next(lexer: &mut Lexer<'_>) -> Option<alloc::vec::Vec<u8>> {
@@ -269,7 +269,8 @@ mod tests {
     fn days_of_their_zone() {
         let late = parse(b"Tue, 03 Mar 2026 23:59:59 -0500").unwrap();
         assert_eq!(civil(late.local_day()), (2026, 3, 3));
-        assert_eq!(sent_day(b"Subject: x\n\nDate: 1 Jan 2026 10:00 Z\n"), 0);
+        assert_eq!(sent_day(b"Subject: x\n\nDate: 1 Jan 2026 10:00 Z\n"), None);
+        assert_eq!(sent_day(b"Date: 2 Jan 1970 10:00 Z\n"), Some(1));
     }
 
     #[test]

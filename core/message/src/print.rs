@@ -13,13 +13,15 @@ use crate::structure::{FieldName, Kind, Part, PartId, Structure};
 /// From this many quotes and backslashes on a string is written as a literal.
 const ESCAPES: usize = 4;
 
-/// Writes `text` as a quoted string, or as a literal when it must be or is shorter so.
+/// Writes `text` as a quoted string, or as a literal when it must be or is shorter so. A NUL, which
+/// neither may hold, becomes 0x80.
 pub fn string(text: &[u8], out: &mut Vec<u8>) {
     let escapes = text.iter().filter(|octet| matches!(octet, b'"' | b'\\')).count();
     let odd = text.iter().any(|&octet| octet >= 0x80 || matches!(octet, b'\r' | b'\n' | 0));
     if odd || escapes > ESCAPES {
+        let start = out.len();
         literal(text, out);
-        return;
+        return crate::crlf::mask_nul(&mut out[start..]);
     }
     out.push(b'"');
     for &octet in text {

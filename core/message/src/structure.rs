@@ -6,9 +6,10 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use crate::content::{self, ContentType, Disposition};
-use crate::crlf::Position;
+use crate::crlf::{Mark, Position, Window};
 use crate::envelope::{Envelope, text};
 
 /// A field that a [`Part`] keeps.
@@ -237,6 +238,18 @@ impl Structure {
     /// Octets of the message as it lies on disk.
     pub fn physical_size(&self) -> u64 {
         self.root().end.physical
+    }
+
+    /// Reads a range of the CRLF form, beginning at the nearest known point of the file.
+    pub fn window(&self, range: Range<u64>) -> Window {
+        if self.is_crlf() {
+            return Window::direct(range);
+        }
+        let behind = self.parts.partition_point(|part| part.header.crlf <= range.start);
+        let part = &self.parts[behind.saturating_sub(1)];
+        let near = [part.end, part.body, part.header];
+        let from = near.into_iter().find(|at| at.crlf <= range.start);
+        Window::new(from.map_or(Mark::START, Mark::from), range)
     }
 
     /// Whether every line end of the file is a CRLF, so that offsets need no conversion.

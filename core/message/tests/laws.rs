@@ -121,6 +121,23 @@ proptest! {
         }
     }
 
+    /// A range is read right from the nearest point, and with little to skip.
+    #[test]
+    fn windows_begin_anywhere(message in message(), start in 0u64..600, len in 0u64..100) {
+        let structure = scan(&message);
+        let whole = to_crlf(&message);
+        let clip = |at: u64| (at as usize).min(whole.len());
+        let mut window = structure.window(start..start + len);
+        let mut out = Vec::new();
+        while let Some(block) = window.wants().and_then(|at| message.get(at as usize..)) {
+            if block.is_empty() {
+                break;
+            }
+            window.push(&block[..block.len().min(7)], &mut out);
+        }
+        prop_assert_eq!(&out[..], &whole[clip(start)..clip(start + len)]);
+    }
+
     /// Line ends do not change what a message is.
     #[test]
     fn lf_and_crlf_are_the_same_message(lines in prop::collection::vec(line(), 0..40)) {
