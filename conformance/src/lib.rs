@@ -12,6 +12,7 @@ pub mod report;
 pub mod rig;
 pub mod runner;
 pub mod stage;
+pub mod talk;
 
 use std::path::PathBuf;
 

@@ -20,6 +20,12 @@ pub trait Link: Read + Write + Send {
     /// # Errors
     /// A handshake that fails; the certificate must be good for `host`.
     fn secure(self: Box<Self>, tls: &Arc<ClientConfig>, host: &str) -> io::Result<Box<dyn Link>>;
+
+    /// How long a write may take from now on.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn patience(&self, time: Duration) -> io::Result<()>;
 }
 
 impl Link for TcpStream {
@@ -32,17 +38,29 @@ impl Link for TcpStream {
         }
         Ok(Box::new(stream))
     }
+
+    fn patience(&self, time: Duration) -> io::Result<()> {
+        self.set_write_timeout(Some(time))
+    }
 }
 
 impl Link for StreamOwned<ClientConnection, TcpStream> {
     fn secure(self: Box<Self>, _: &Arc<ClientConfig>, _: &str) -> io::Result<Box<dyn Link>> {
         Err(io::Error::other("TLS is already active"))
     }
+
+    fn patience(&self, time: Duration) -> io::Result<()> {
+        self.sock.set_write_timeout(Some(time))
+    }
 }
 
 impl Link for UnixStream {
     fn secure(self: Box<Self>, _: &Arc<ClientConfig>, _: &str) -> io::Result<Box<dyn Link>> {
         Err(io::Error::other("no TLS on a unix socket"))
+    }
+
+    fn patience(&self, time: Duration) -> io::Result<()> {
+        self.set_write_timeout(Some(time))
     }
 }
 
@@ -149,6 +167,15 @@ impl Client {
         let link = self.link()?;
         link.write_all(bytes)?;
         link.flush()
+    }
+
+    /// Sends bytes to a peer that may not take them.
+    ///
+    /// # Errors
+    /// Those of the connection; also when the peer has not taken all in that time.
+    pub fn send_within(&mut self, bytes: &[u8], time: Duration) -> io::Result<()> {
+        self.link()?.patience(time)?;
+        self.send(bytes)
     }
 
     /// Does the TLS handshake.

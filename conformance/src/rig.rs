@@ -114,11 +114,20 @@ impl Rig {
     /// # Errors
     /// What it printed, when it fails.
     pub fn run(&self, arguments: &[&str]) -> io::Result<String> {
+        self.run_with(arguments, &[])
+    }
+
+    /// The same with other settings, which the rig remembers.
+    ///
+    /// # Errors
+    /// What it printed, when it fails.
+    pub fn run_with(&self, arguments: &[&str], settings: &[(&str, &str)]) -> io::Result<String> {
         let program = concat!(env!("CARGO_MANIFEST_DIR"), "/rig/rig");
         let output = Command::new(program)
             .args(arguments)
             .env("RIG_DIR", &self.dir)
             .envs(self.settings.iter().map(|(k, v)| (*k, v.as_str())))
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .output()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
