@@ -40,19 +40,19 @@ impl<T, R: From<T>> Drop for Promise<T, R> {
 }
 
 /// A callback that is called once, also when the job that holds it panics or is dropped.
-pub(crate) struct Sure<T> {
+pub struct Sure<T> {
     done: Option<Box<dyn FnOnce(T) + Send>>,
     failed: fn() -> T,
 }
 
 impl<T> Sure<T> {
     /// `failed` makes the outcome of a job that did not get to the end.
-    pub(crate) fn new(done: Box<dyn FnOnce(T) + Send>, failed: fn() -> T) -> Self {
+    pub fn new(done: Box<dyn FnOnce(T) + Send>, failed: fn() -> T) -> Self {
         Self { done: Some(done), failed }
     }
 
     /// Calls back.
-    pub(crate) fn keep(mut self, outcome: T) {
+    pub fn keep(mut self, outcome: T) {
         if let Some(done) = self.done.take() {
             done(outcome);
         }

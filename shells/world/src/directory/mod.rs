@@ -16,6 +16,7 @@ use waypost_machine::Secret;
 pub mod ldif;
 pub mod password;
 
+pub use crate::promise::Sure;
 pub use ldif::Ldif;
 
 /// Takes the outcome of a search, once.
