@@ -64,17 +64,21 @@ impl Needle {
     }
 }
 
+/// Appends `text` in upper case; a letter that would become several (sharp s) stays as it is.
 fn fold(text: &str, out: &mut String) {
-    if text.is_ascii() {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let ascii = rest.bytes().position(|octet| !octet.is_ascii()).unwrap_or(rest.len());
+        let (plain, tail) = rest.split_at(ascii);
         let start = out.len();
-        out.push_str(text);
+        out.push_str(plain);
         out[start..].make_ascii_uppercase();
-        return;
-    }
-    for letter in text.chars() {
-        let mut upper = letter.to_uppercase();
-        // A letter that becomes several (sharp s) stays as it is.
-        out.push(if upper.len() == 1 { upper.next().unwrap_or(letter) } else { letter });
+        let others = tail.bytes().position(|octet| octet.is_ascii()).unwrap_or(tail.len());
+        for letter in tail[..others].chars() {
+            let mut upper = letter.to_uppercase();
+            out.push(if upper.len() == 1 { upper.next().unwrap_or(letter) } else { letter });
+        }
+        rest = &tail[others..];
     }
 }
 
