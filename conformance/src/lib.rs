@@ -1,7 +1,6 @@
 //! Proof by dialogue: scripts of protocol sessions and the means to play them against Waypost, and
 //! against the Postfix and Dovecot it replaces.
 
-pub mod bare;
 pub mod corpus;
 pub mod daemon;
 pub mod net;
@@ -11,7 +10,6 @@ pub mod programs;
 pub mod replay;
 pub mod report;
 pub mod rig;
-pub mod rules;
 pub mod runner;
 pub mod stage;
 pub mod talk;

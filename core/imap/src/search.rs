@@ -1,7 +1,244 @@
 //! SEARCH criteria, and how a message is held against them.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-/// The criteria of one SEARCH (RFC 9051 6.4.4).
+use crate::server::{Failure, Flags, Keywords, Message};
+use crate::syntax::date::DAY;
+use crate::syntax::set::Set;
+
+/// The criteria of one SEARCH (RFC 3501 6.4.4, RFC 5032): a message must meet all of them.
+///
+/// Sets of numbers are settled: `*` is the number that it was when the command came.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Program(pub Vec<Key>);
+
+/// One criterion.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program(pub Vec<()>);
+pub enum Key {
+    /// `ALL`
+    All,
+    /// `NOT`, and the keys that begin with `UN`
+    Not(Box<Key>),
+    /// `OR`
+    Or(Box<(Key, Key)>),
+    /// Keys in parentheses
+    And(Vec<Key>),
+    /// One of the system flags of [`Flags`]
+    Flag(u8),
+    /// `KEYWORD`
+    Keyword(Box<str>),
+    /// `RECENT`
+    Recent,
+    /// Sequence numbers
+    Sequence(Set),
+    /// `UID`
+    Uid(Set),
+    /// `LARGER`: octets
+    Larger(u64),
+    /// `SMALLER`: octets
+    Smaller(u64),
+    /// `BEFORE`, `ON`, `SINCE`: INTERNALDATE
+    Arrived(When),
+    /// `SENTBEFORE`, `SENTON`, `SENTSINCE`: the Date field
+    Sent(When),
+    /// `OLDER`: seconds
+    Older(u32),
+    /// `YOUNGER`: seconds
+    Younger(u32),
+    /// `HEADER`, and the keys named for a field
+    Header {
+        /// The field.
+        name: Box<str>,
+        /// What it must hold; empty: the field must only be there.
+        text: Box<str>,
+    },
+    /// `BODY`
+    Body(Box<str>),
+    /// `TEXT`
+    Text(Box<str>),
+}
+
+/// A comparison with a day, in days since 1970-01-01.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// Earlier than this day
+    Before(i64),
+    /// On this day
+    On(i64),
+    /// On this day or later
+    Since(i64),
+}
+
+impl When {
+    fn matches(self, day: i64) -> bool {
+        match self {
+            Self::Before(limit) => day < limit,
+            Self::On(limit) => day == limit,
+            Self::Since(limit) => day >= limit,
+        }
+    }
+}
+
+/// What a search needs of one message besides its flags; asked only when the answer matters.
+pub trait Content {
+    /// INTERNALDATE: seconds since the epoch, UTC.
+    ///
+    /// # Errors
+    /// [`Failure`] when the message cannot be read; so for all of these.
+    fn date(&mut self) -> Result<i64, Failure>;
+
+    /// RFC822.SIZE: octets.
+    ///
+    /// # Errors
+    /// [`Failure`] when the message cannot be read.
+    fn size(&mut self) -> Result<u64, Failure>;
+
+    /// The day in the Date field as it is written there, whatever its time zone, in days since
+    /// 1970-01-01; `None` without a good Date field.
+    ///
+    /// # Errors
+    /// [`Failure`] when the message cannot be read.
+    fn sent(&mut self) -> Result<Option<i64>, Failure>;
+
+    /// True when a field of this name holds `text`: decoded, without regard to letter case. An
+    /// empty `text` is in every field.
+    ///
+    /// # Errors
+    /// [`Failure`] when the message cannot be read.
+    fn header(&mut self, name: &str, text: &str) -> Result<bool, Failure>;
+
+    /// True when the decoded text of a part holds `text`.
+    ///
+    /// # Errors
+    /// [`Failure`] when the message cannot be read.
+    fn body(&mut self, text: &str) -> Result<bool, Failure>;
+
+    /// True when a header field or the body holds `text`.
+    ///
+    /// # Errors
+    /// [`Failure`] when the message cannot be read.
+    fn text(&mut self, text: &str) -> Result<bool, Failure>;
+}
+
+/// One message as a search sees it.
+pub struct Candidate<'a> {
+    /// Its sequence number.
+    pub seq: u32,
+    /// Its uid and flags.
+    pub message: &'a Message,
+    /// The keywords of the mailbox.
+    pub keywords: &'a Keywords,
+    /// The time of day: seconds since the epoch, UTC.
+    pub now: i64,
+}
+
+impl Program {
+    /// Holds a message against all criteria. What costs least is asked first.
+    ///
+    /// # Errors
+    /// [`Failure`] when the message could not be read and what is known does not decide.
+    pub fn matches(
+        &self,
+        candidate: &Candidate<'_>,
+        content: &mut dyn Content,
+    ) -> Result<bool, Failure> {
+        all(&self.0, candidate, content)
+    }
+
+    /// True when flags and numbers alone decide: no message has to be looked at.
+    pub fn is_cheap(&self) -> bool {
+        self.0.iter().all(|key| key.cost() == Cost::Flags)
+    }
+
+    /// The uids that can match at all, as far as the criteria say: a world need not look at
+    /// others. `None`: any.
+    pub fn uids(&self) -> Option<&Set> {
+        self.0.iter().find_map(|key| match key {
+            Key::Uid(set) => Some(set),
+            _ => None,
+        })
+    }
+}
+
+/// What has to be looked at to decide a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Cost {
+    Flags,
+    Meta,
+    Header,
+    Body,
+}
+
+impl Key {
+    fn cost(&self) -> Cost {
+        match self {
+            Self::All
+            | Self::Flag(_)
+            | Self::Keyword(_)
+            | Self::Recent
+            | Self::Sequence(_)
+            | Self::Uid(_) => Cost::Flags,
+            Self::Not(key) => key.cost(),
+            Self::Or(keys) => keys.0.cost().max(keys.1.cost()),
+            Self::And(keys) => keys.iter().map(Self::cost).max().unwrap_or(Cost::Flags),
+            Self::Larger(_)
+            | Self::Smaller(_)
+            | Self::Arrived(_)
+            | Self::Older(_)
+            | Self::Younger(_) => Cost::Meta,
+            Self::Sent(_) | Self::Header { .. } => Cost::Header,
+            Self::Body(_) | Self::Text(_) => Cost::Body,
+        }
+    }
+
+    fn matches(&self, it: &Candidate<'_>, content: &mut dyn Content) -> Result<bool, Failure> {
+        let flags = it.message.flags;
+        Ok(match self {
+            Self::All => true,
+            Self::Not(key) => !key.matches(it, content)?,
+            Self::Or(keys) => {
+                let (a, b) = &**keys;
+                let (first, second) = if a.cost() <= b.cost() { (a, b) } else { (b, a) };
+                first.matches(it, content)? || second.matches(it, content)?
+            }
+            Self::And(keys) => all(keys, it, content)?,
+            Self::Flag(bit) => flags.system & bit != 0,
+            Self::Keyword(name) => has_keyword(flags, it.keywords, name),
+            Self::Recent => it.message.recent,
+            Self::Sequence(set) => set.contains(it.seq),
+            Self::Uid(set) => set.contains(it.message.uid),
+            Self::Larger(size) => content.size()? > *size,
+            Self::Smaller(size) => content.size()? < *size,
+            Self::Arrived(when) => when.matches(content.date()?.div_euclid(DAY)),
+            // Without a date it was sent before any day, as Dovecot sees it.
+            Self::Sent(when) => when.matches(content.sent()?.unwrap_or(i64::MIN)),
+            Self::Older(secs) => it.now.saturating_sub(content.date()?) >= i64::from(*secs),
+            Self::Younger(secs) => it.now.saturating_sub(content.date()?) <= i64::from(*secs),
+            Self::Header { name, text } => content.header(name, text)?,
+            Self::Body(text) => content.body(text)?,
+            Self::Text(text) => content.text(text)?,
+        })
+    }
+}
+
+/// Cheap keys first; the order of the rest does not matter either.
+fn all(
+    keys: &[Key],
+    candidate: &Candidate<'_>,
+    content: &mut dyn Content,
+) -> Result<bool, Failure> {
+    for cost in [Cost::Flags, Cost::Meta, Cost::Header, Cost::Body] {
+        for key in keys.iter().filter(|key| key.cost() == cost) {
+            if !key.matches(candidate, content)? {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+fn has_keyword(flags: Flags, keywords: &Keywords, name: &str) -> bool {
+    let place = keywords.iter().position(|known| known.eq_ignore_ascii_case(name));
+    place.is_some_and(|n| n < 32 && flags.keywords & (1 << n) != 0)
+}

@@ -107,7 +107,7 @@ impl Book {
         let answer = match looked {
             Looked::Found(values) => Some(values.into()),
             Looked::Absent => Some(Arc::default()),
-            Looked::Unavailable(_) => Some(Arc::default()),
+            Looked::Unavailable(_) => None,
         };
         self.answers.insert((map, key), answer);
     }

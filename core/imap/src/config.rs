@@ -1,0 +1,68 @@
+//! Settings of the IMAP server.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use waypost_sasl::Mechanism;
+
+/// Settings of the IMAP server, shared by all its sessions.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Named in the greeting and in ID.
+    pub product: Box<str>,
+    /// TLS from the first octet on (port 993).
+    pub implicit_tls: bool,
+    /// A certificate is there: STARTTLS is offered where TLS is not up.
+    pub starttls: bool,
+    /// Passwords are taken without TLS too; otherwise LOGINDISABLED.
+    pub plaintext_login: bool,
+    /// What AUTHENTICATE offers, in this order.
+    pub mechanisms: Vec<Mechanism>,
+    /// Octets of a message in APPEND, at most (RFC 7889).
+    pub append_limit: u64,
+    /// Octets of a command before login, at most.
+    pub login_command_limit: usize,
+    /// Octets of a command after login, with its literals, at most.
+    pub command_limit: usize,
+    /// A client must have logged in by then.
+    pub login_timeout: Duration,
+    /// A client that is silent for so long is sent away (RFC 3501 5.4: at least 30 minutes).
+    pub idle_timeout: Duration,
+    /// `* OK Still here` after each of these while in IDLE.
+    pub idle_notice: Duration,
+    /// A message in APPEND must go on by then.
+    pub body_timeout: Duration,
+    /// Before the reply to a failed login.
+    pub failure_delay: Duration,
+    /// What the world may take for one call.
+    pub call_timeout: Duration,
+    /// The bad command before login that ends the session.
+    pub bad_before_login: u32,
+    /// The bad command after login, without a good one between, that ends the session.
+    pub bad_after_login: u32,
+}
+
+impl Default for Config {
+    /// Dovecot's values where it has them; implicit TLS, PLAIN.
+    fn default() -> Self {
+        Self {
+            product: "Waypost".into(),
+            implicit_tls: true,
+            starttls: false,
+            plaintext_login: false,
+            mechanisms: [Mechanism::Plain].into(),
+            append_limit: 64 << 20,
+            login_command_limit: 8192,
+            command_limit: 64 << 10,
+            login_timeout: Duration::from_secs(3 * 60),
+            idle_timeout: Duration::from_secs(30 * 60),
+            idle_notice: Duration::from_secs(2 * 60),
+            body_timeout: Duration::from_secs(5 * 60),
+            failure_delay: Duration::from_secs(2),
+            call_timeout: Duration::from_secs(60),
+            bad_before_login: 3,
+            bad_after_login: 21,
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! The response to FETCH for one message (RFC 3501 7.4.2).
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt::Write;
+use core::ops::Range;
+
+use bytes::Bytes;
+use waypost_machine::CallId;
+use waypost_message::envelope::Envelope;
+use waypost_message::section::{Found, Text, filter, find};
+use waypost_message::{Structure, print};
+
+use crate::response;
+use crate::server::{Data, Keywords, Message, What};
+use crate::syntax::date::InternalDate;
+use crate::syntax::fetch::{Item, Section};
+
+/// Octets of the header of an enclosed message that are looked at for HEADER.FIELDS, at most.
+const NESTED_HEADER: u64 = 256 * 1024;
+
+/// A slice of a header is passed on as it is from this size on; below, copying is cheaper.
+const SHARED: usize = 4096;
+
+/// A stretch of the response.
+pub(super) enum Segment {
+    /// To be sent.
+    Text(Vec<u8>),
+    /// To be sent; part of something larger.
+    Shared(Bytes),
+    /// Octets of a message, to be asked for; with `filter`, a header of which the section at that
+    /// place of the items takes some fields.
+    Wanted { uid: u32, from: u64, len: u64, filter: Option<usize> },
+    /// The same, asked for.
+    Asked { id: CallId, len: u64, filter: Option<usize> },
+    /// To be sent; they count against what is asked for ahead.
+    Arrived(Bytes),
+}
+
+impl Segment {
+    /// The call it waits for.
+    pub(super) fn call(&self) -> Option<CallId> {
+        match self {
+            Self::Asked { id, .. } => Some(*id),
+            _ => None,
+        }
+    }
+
+    /// It can be sent.
+    pub(super) fn is_here(&self) -> bool {
+        matches!(self, Self::Text(_) | Self::Shared(_) | Self::Arrived(_))
+    }
+}
+
+/// True when an item sets `\Seen`.
+pub(super) fn sets_seen(items: &[Item]) -> bool {
+    items.iter().any(|item| matches!(item, Item::Section(section) if !section.peek))
+}
+
+/// What has to be read for these items.
+pub(super) fn what(items: &[Item]) -> What {
+    let mut what = What::default();
+    for item in items {
+        match item {
+            Item::Flags | Item::Uid => {}
+            Item::InternalDate => what.date = true,
+            Item::Size => what.size = true,
+            Item::Envelope => what.header = true,
+            Item::Body | Item::BodyStructure => what.structure = true,
+            Item::Section(section) => match (&*section.path, &section.text) {
+                ([], Text::All) => what.size = true,
+                ([], Text::Text) => {
+                    what.size = true;
+                    what.header = true;
+                }
+                ([], _) => what.header = true,
+                _ => what.structure = true,
+            },
+        }
+    }
+    what
+}
+
+/// A response of FLAGS and UID only.
+pub(super) fn short(
+    place: usize,
+    message: &Message,
+    with_uid: bool,
+    with_flags: bool,
+    keywords: &Keywords,
+    line: &mut String,
+) {
+    let _ = write!(line, "* {} FETCH (", place + 1);
+    if with_uid {
+        let _ = write!(line, "UID {}", message.uid);
+    }
+    if with_flags {
+        line.push_str(if with_uid { " " } else { "" });
+        response::flags(message, keywords, line);
+    }
+    line.push_str(")\r\n");
+}
+
+/// One message and what was read of it.
+pub(super) struct One {
+    pub(super) place: usize,
+    pub(super) message: Message,
+    pub(super) data: Data,
+    /// `\Seen` was set just now: the client is told.
+    pub(super) marked: bool,
+    pub(super) with_uid: bool,
+}
+
+/// Makes the response. UID comes first, sections last; the rest in the order of the command.
+pub(super) fn message(
+    one: &One,
+    items: &[Item],
+    keywords: &Keywords,
+    segments: &mut VecDeque<Segment>,
+) {
+    let mut out = Out { text: Vec::with_capacity(256), segments, first: true };
+    out.text.extend_from_slice(format!("* {} FETCH (", one.place + 1).as_bytes());
+    if one.with_uid || items.contains(&Item::Uid) {
+        out.item(format!("UID {}", one.data.uid).as_bytes());
+    }
+    if one.marked && !items.contains(&Item::Flags) {
+        out.flags(&one.message, keywords);
+    }
+    for item in items {
+        match item {
+            Item::Uid | Item::Section(_) => {}
+            Item::Flags => out.flags(&one.message, keywords),
+            Item::InternalDate => {
+                out.item(format!("INTERNALDATE \"{}\"", InternalDate(one.data.date)).as_bytes());
+            }
+            Item::Size => out.item(format!("RFC822.SIZE {}", one.data.size).as_bytes()),
+            Item::Envelope => {
+                out.item(b"ENVELOPE ");
+                print::envelope(&Envelope::parse(&one.data.header), &mut out.text);
+            }
+            Item::Body => out.structure(b"BODY ", one.data.structure.as_deref(), print::body),
+            Item::BodyStructure => {
+                let structure = one.data.structure.as_deref();
+                out.structure(b"BODYSTRUCTURE ", structure, print::body_structure);
+            }
+        }
+    }
+    for (place, item) in items.iter().enumerate() {
+        if let Item::Section(section) = item {
+            out.item(section.label.as_bytes());
+            out.section(one, place, section);
+        }
+    }
+    out.text.extend_from_slice(b")\r\n");
+    out.flush();
+}
+
+struct Out<'a> {
+    text: Vec<u8>,
+    segments: &'a mut VecDeque<Segment>,
+    first: bool,
+}
+
+impl Out<'_> {
+    fn item(&mut self, text: &[u8]) {
+        if !core::mem::take(&mut self.first) {
+            self.text.push(b' ');
+        }
+        self.text.extend_from_slice(text);
+    }
+
+    fn flags(&mut self, message: &Message, keywords: &Keywords) {
+        let mut text = String::new();
+        response::flags(message, keywords, &mut text);
+        self.item(text.as_bytes());
+    }
+
+    fn structure(
+        &mut self,
+        label: &[u8],
+        structure: Option<&Structure>,
+        print: impl Fn(&Structure, &mut Vec<u8>),
+    ) {
+        self.item(label);
+        match structure {
+            Some(structure) => print(structure, &mut self.text),
+            None => self.text.extend_from_slice(b"NIL"),
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.text.is_empty() {
+            self.segments.push_back(Segment::Text(core::mem::take(&mut self.text)));
+        }
+    }
+
+    fn section(&mut self, one: &One, place: usize, section: &Section) {
+        let header = &one.data.header;
+        let in_header = header.len() as u64;
+        match (&*section.path, &section.text) {
+            ([], Text::All) => self.body(one.data.uid, 0..one.data.size, section),
+            ([], Text::Header) => self.header(header, section),
+            ([], Text::HeaderFields(_) | Text::HeaderFieldsNot(_)) => {
+                self.text.extend_from_slice(&filtered(section, header));
+            }
+            ([], Text::Text) => {
+                self.body(one.data.uid, in_header.min(one.data.size)..one.data.size, section);
+            }
+            (path, text) => {
+                let structure = one.data.structure.as_deref();
+                let found = structure.map_or(Found::Nothing, |s| find(s, path, text));
+                match found {
+                    Found::Octets(..) | Found::Nothing => {
+                        self.body(one.data.uid, found.range(), section);
+                    }
+                    Found::Filtered(..) => {
+                        let range = found.range();
+                        let len = (range.end - range.start).min(NESTED_HEADER);
+                        self.flush();
+                        self.segments.push_back(match len {
+                            0 => Segment::Text(filtered(section, b"")),
+                            _ => Segment::Wanted {
+                                uid: one.data.uid,
+                                from: range.start,
+                                len,
+                                filter: Some(place),
+                            },
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    fn header(&mut self, header: &Bytes, section: &Section) {
+        let range = cut(0..header.len() as u64, section);
+        let slice = usize::try_from(range.start)
+            .ok()
+            .zip(usize::try_from(range.end).ok())
+            .map_or_else(Bytes::new, |(from, to)| header.slice(from..to));
+        self.literal(slice.len() as u64);
+        if slice.len() < SHARED {
+            self.text.extend_from_slice(&slice);
+        } else {
+            self.flush();
+            self.segments.push_back(Segment::Shared(slice));
+        }
+    }
+
+    fn body(&mut self, uid: u32, range: Range<u64>, section: &Section) {
+        let range = cut(range, section);
+        let len = range.end - range.start;
+        self.literal(len);
+        if len > 0 {
+            self.flush();
+            self.segments.push_back(Segment::Wanted { uid, from: range.start, len, filter: None });
+        }
+    }
+
+    fn literal(&mut self, len: u64) {
+        self.text.extend_from_slice(format!(" {{{len}}}\r\n").as_bytes());
+    }
+}
+
+/// The part of the octets that `<from.count>` asks for.
+fn cut(range: Range<u64>, section: &Section) -> Range<u64> {
+    let Some((from, count)) = section.partial else { return range };
+    let start = range.start.saturating_add(from).min(range.end);
+    start..start.saturating_add(count).min(range.end)
+}
+
+/// The literal of HEADER.FIELDS, with the blank before it.
+pub(super) fn filtered(section: &Section, block: &[u8]) -> Vec<u8> {
+    let text = match &section.text {
+        Text::HeaderFields(names) => filter(block, names, false),
+        Text::HeaderFieldsNot(names) => filter(block, names, true),
+        _ => block.to_vec(),
+    };
+    let range = cut(0..text.len() as u64, section);
+    let from = usize::try_from(range.start).unwrap_or(text.len());
+    let to = usize::try_from(range.end).unwrap_or(text.len());
+    let mut out = format!(" {{{}}}\r\n", to - from).into_bytes();
+    out.extend_from_slice(&text[from..to]);
+    out
+}
