@@ -3,31 +3,64 @@
 //! | file | what is there |
 //! |---|---|
 //! | `deliver.rs` | a message from SMTP |
+//! | `open.rs` | SELECT, EXAMINE, STATUS; what is open |
+//! | `look.rs` | what has become of a mailbox on the disk |
+//! | `state.rs` | a mailbox in memory, and its history |
+//! | `uidlist.rs`, `lock.rs` | Dovecot's files |
+//! | `flags.rs` | STORE, EXPUNGE |
+//! | `read.rs` | FETCH |
+//! | `append.rs`, `copy.rs` | APPEND, COPY, MOVE |
+//! | `folders.rs` | LIST, CREATE, DELETE, RENAME, SUBSCRIBE |
+//! | `watch.rs` | IDLE |
 //! | `home.rs` | the Maildir's directories |
 //! | `error.rs` | what can go wrong |
+//!
+//! Everything blocks, and every touch of a user's mail happens with that user's identity.
 
+mod append;
+mod copy;
 mod deliver;
 mod error;
+mod flags;
+mod folders;
 mod home;
 mod line_ends;
+mod lock;
+mod look;
+mod mailbox;
+mod open;
+mod read;
+mod state;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
+mod uidlist;
+mod watch;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 
+use waypost_imap::server as imap;
 use waypost_mail::MailHome;
 use waypost_maildir::name::{self, Stamp};
 
 pub use deliver::{Incoming, MAX_MAILBOXES, Parcel};
 pub use error::Error;
+pub use watch::Told;
 
 use crate::clock::Clock;
 use crate::fs::Fs;
 use crate::identity::Identity;
 use crate::lock;
+use append::Upload;
 use error::Tried;
+use mailbox::Mailbox;
+use open::Session;
+use read::Structures;
+use watch::Watcher;
 
 /// All mailboxes. Cheap to clone; all clones are the same store.
 #[derive(Clone)]
@@ -41,6 +74,14 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// As file names have it.
     host: String,
+    /// As Dovecot's locks have it.
+    raw_host: String,
+    mailboxes: Mutex<HashMap<PathBuf, Arc<Mailbox>>>,
+    sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
+    uploads: Mutex<BTreeMap<u64, Arc<Mutex<Upload>>>>,
+    handles: AtomicU64,
+    structures: Structures,
+    watcher: OnceLock<Watcher>,
     /// The last time that went into a name.
     last: Mutex<Stamp>,
     /// Maildirs whose `tmp/` has been looked through since the start.
@@ -55,6 +96,13 @@ impl Store {
             identity,
             clock,
             host: name::host(hostname),
+            raw_host: own_host().unwrap_or_else(|| hostname.to_owned()),
+            mailboxes: Mutex::default(),
+            sessions: Mutex::default(),
+            uploads: Mutex::default(),
+            handles: AtomicU64::new(1),
+            structures: Structures::default(),
+            watcher: OnceLock::new(),
             last: Mutex::new(Stamp { seconds: 0, micros: 0 }),
             visited: Mutex::default(),
         };
@@ -96,5 +144,20 @@ impl Store {
     }
 
     /// Tells sessions that a message has come into `new/`.
-    fn delivered(&self, _folder: &Path) {}
+    fn delivered(&self, folder: &Path) {
+        let mailbox = lock(&self.inner.mailboxes).get(folder).cloned();
+        if let Some(mailbox) = mailbox {
+            mailbox.notify();
+        }
+    }
+
+    fn new_handle(&self) -> imap::Handle {
+        imap::Handle(self.inner.handles.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The name of this computer, gethostname(2).
+fn own_host() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
 }

@@ -13,8 +13,9 @@ use crate::clock::ManualClock;
 use crate::fs::{Each, File, Fs, RealFs, Stat};
 use crate::identity::Identity;
 
-/// The time at which tests begin.
-pub(crate) const NOON: i64 = 1_795_348_800;
+/// The time at which tests begin. It lies in the past, so that all the disk shows looks recent, and
+/// every look is a thorough one.
+pub(crate) const NOON: i64 = 1_700_000_000;
 
 /// A directory with a store in it. Run as root, its users are real ones; else all are ourselves.
 pub(crate) struct Place {
@@ -36,6 +37,18 @@ impl Place {
         let store =
             Store::new(Arc::new(fs), Identity::of_process(100), clock.clone(), "mx.example.com");
         Self { dir, store, clock, faults }
+    }
+
+    /// With a Maildir for mail000.
+    pub(crate) fn with_maildir() -> Self {
+        let place = Self::new();
+        place.store.make_maildir(&place.mail000()).unwrap();
+        place
+    }
+
+    /// Does something as mail000.
+    pub(crate) fn as_user<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.store.as_user(&self.mail000(), work).unwrap()
     }
 
     /// The same disk seen by a server that has just been started.
@@ -86,6 +99,7 @@ pub(crate) struct Faults {
     left: AtomicUsize,
     errno: AtomicUsize,
     struck: AtomicBool,
+    full: AtomicBool,
 }
 
 impl Default for Faults {
@@ -94,6 +108,7 @@ impl Default for Faults {
             left: AtomicUsize::new(usize::MAX),
             errno: AtomicUsize::new(0),
             struck: AtomicBool::new(false),
+            full: AtomicBool::new(false),
         }
     }
 }
@@ -106,13 +121,24 @@ impl Faults {
         self.left.store(calls, Ordering::SeqCst);
     }
 
+    /// Lets every call fail that needs room on the disk.
+    pub(crate) fn full(&self) {
+        self.full.store(true, Ordering::SeqCst);
+    }
+
     pub(crate) fn none(&self) {
+        self.full.store(false, Ordering::SeqCst);
         self.left.store(usize::MAX, Ordering::SeqCst);
     }
 
     /// Whether a call has failed.
     pub(crate) fn struck(&self) -> bool {
         self.struck.load(Ordering::SeqCst)
+    }
+
+    fn room(&self) -> io::Result<()> {
+        self.count()?;
+        if self.full.load(Ordering::SeqCst) { Err(rustix::io::Errno::NOSPC.into()) } else { Ok(()) }
     }
 
     fn count(&self) -> io::Result<()> {
@@ -149,7 +175,7 @@ impl FaultyFs {
 
 impl Fs for FaultyFs {
     fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn File>> {
-        self.faults.count()?;
+        self.faults.room()?;
         Ok(self.wrap(self.real.create(path, mode)?))
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
@@ -169,7 +195,7 @@ impl Fs for FaultyFs {
         self.real.list(dir, each)
     }
     fn mkdir(&self, dir: &Path, mode: u32) -> io::Result<()> {
-        self.faults.count()?;
+        self.faults.room()?;
         self.real.mkdir(dir, mode)
     }
     fn rmdir(&self, dir: &Path) -> io::Result<()> {
@@ -181,7 +207,7 @@ impl Fs for FaultyFs {
         self.real.rename(from, to)
     }
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.faults.count()?;
+        self.faults.room()?;
         self.real.link(from, to)
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {
@@ -199,7 +225,7 @@ impl Fs for FaultyFs {
 
 impl File for FaultyFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.faults.count()?;
+        self.faults.room()?;
         self.real.write_all(bytes)
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -1,0 +1,162 @@
+//! Dovecot's dotlock on `dovecot-uidlist`, so that both servers may work on a mailbox at once.
+//!
+//! The lock is a file that only one program can make (O_EXCL), with `pid:host` in it. A lock of a process
+//! of this host that lives no more is broken at once, any other when it has not changed for two minutes.
+//! It guards the uid list, `dovecot-keywords`, and listings of `cur/` against renames in mid-listing.
+//! Within this process the mailbox's mutex comes first, so a lock with our own pid is a leftover.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::process::{Pid, test_kill_process};
+use waypost_maildir::uidlist;
+
+use super::Store;
+use super::error::{Error, Tried};
+use super::home::FILE_MODE;
+use crate::fs::{Fs, read_to_end};
+
+/// A lock that did not change for so long is broken: Dovecot's `MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT`.
+const STALE_SECONDS: i64 = 120;
+
+/// How long to wait for another program: so many times [`STEP`].
+const STEPS: u32 = 1000;
+const STEP: Duration = Duration::from_millis(10);
+
+/// The lock; given up when dropped.
+pub(crate) struct DotLock<'a> {
+    fs: &'a dyn Fs,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Takes the lock of a folder. As the user.
+    pub(crate) fn lock_list(&self, dir: &Path) -> Result<DotLock<'_>, Error> {
+        self.lock_file(dir.join(uidlist::LOCK))
+    }
+
+    /// Takes any such lock, by its path.
+    pub(crate) fn lock_file(&self, path: PathBuf) -> Result<DotLock<'_>, Error> {
+        let fs = &*self.inner.fs;
+        for _ in 0..STEPS {
+            match fs.create(&path, FILE_MODE) {
+                Ok(mut file) => {
+                    let lock = DotLock { fs, path };
+                    let owner = format!("{}:{}", std::process::id(), self.inner.raw_host);
+                    file.write_all(owner.as_bytes()).tried("write", &lock.path)?;
+                    return Ok(lock);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    if !self.break_stale(&path) {
+                        pause();
+                    }
+                }
+                Err(error) => return Err(Error::io("create", &path, &error)),
+            }
+        }
+        Err(Error::Locked(path.display().to_string()))
+    }
+
+    /// Takes the lock, or does without it on a full disk: renaming and removing files needs no room, and
+    /// removing some is what the user has to do then.
+    pub(crate) fn lock_unless_full(&self, dir: &Path) -> Result<Option<DotLock<'_>>, Error> {
+        match self.lock_list(dir) {
+            Err(Error::NoSpace(_)) => Ok(None),
+            lock => lock.map(Some),
+        }
+    }
+
+    /// Removes a lock nobody holds any more; true if it is worth trying again at once.
+    fn break_stale(&self, path: &Path) -> bool {
+        let fs = &*self.inner.fs;
+        let Ok(before) = fs.stat(path) else { return true };
+        let owner = fs.open(path).and_then(|file| read_to_end(&*file, 512)).unwrap_or_default();
+        let stale = match self.is_alive(&owner) {
+            Some(alive) => !alive,
+            None => before.mtime.secs < self.inner.clock.wall().secs - STALE_SECONDS,
+        };
+        // Another program may have broken it and taken it meanwhile.
+        let unchanged = || fs.stat(path).is_ok_and(|now| now == before);
+        if stale && unchanged() {
+            tracing::warn!(lock = %path.display(), "breaking a stale lock");
+            return fs.unlink(path).is_ok();
+        }
+        false
+    }
+
+    /// Whether the owner lives; `None` when that cannot be told, for it is on another host.
+    fn is_alive(&self, owner: &[u8]) -> Option<bool> {
+        let (pid, host) = std::str::from_utf8(owner).ok()?.trim_end().split_once(':')?;
+        if host != self.inner.raw_host {
+            return None;
+        }
+        let pid: i32 = pid.parse().ok()?;
+        let own = u32::try_from(pid) == Ok(std::process::id());
+        Some(!own && test_kill_process(Pid::from_raw(pid)?) != Err(rustix::io::Errno::SRCH))
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "another program's lock file gives no sign when it goes"
+)]
+fn pause() {
+    std::thread::sleep(STEP);
+}
+
+impl Drop for DotLock<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.fs.unlink(&self.path) {
+            tracing::warn!(lock = %self.path.display(), %error, "cannot remove a lock");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Place;
+
+    #[test]
+    fn a_lock_is_taken_and_given_up() {
+        let place = Place::with_maildir();
+        let lock =
+            place.as_user(|| place.store.lock_list(&place.at("")).map(|lock| lock.path.clone()));
+        assert_eq!(lock.unwrap(), place.at("dovecot-uidlist.lock"));
+        assert!(!place.at("dovecot-uidlist.lock").exists());
+    }
+
+    #[test]
+    fn a_dead_owners_lock_is_broken() {
+        let place = Place::with_maildir();
+        let path = place.at("dovecot-uidlist.lock");
+        let own = format!("{}:{}", std::process::id(), place.store.inner.raw_host);
+        let dead = format!("4194999:{}", place.store.inner.raw_host);
+        // Process ids end at 4194304, so the second one cannot be alive.
+        for owner in [own, dead] {
+            std::fs::write(&path, &owner).unwrap();
+            assert!(place.as_user(|| place.store.lock_list(&place.at("")).is_ok()), "{owner}");
+        }
+    }
+
+    #[test]
+    fn only_age_tells_of_a_lock_of_another_host() {
+        let place = Place::with_maildir();
+        let path = place.at("dovecot-uidlist.lock");
+        std::fs::write(&path, "1:elsewhere").unwrap();
+        assert!(!place.store.break_stale(&path));
+        let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
+        assert!(place.store.break_stale(&path));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_living_owner_keeps_it() {
+        let place = Place::with_maildir();
+        let path = place.at("dovecot-uidlist.lock");
+        std::fs::write(&path, format!("1:{}", place.store.inner.raw_host)).unwrap();
+        assert!(!place.store.break_stale(&path));
+        assert!(path.exists());
+    }
+}
