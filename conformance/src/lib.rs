@@ -1,6 +1,7 @@
 //! Proof by dialogue: scripts of protocol sessions and the means to play them against Waypost, and
 //! against the Postfix and Dovecot it replaces.
 
+pub mod bare;
 pub mod corpus;
 pub mod daemon;
 pub mod net;
