@@ -7,7 +7,6 @@
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::{String, ToString};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use waypost_mail::{Address, Domain};
@@ -25,60 +24,110 @@ pub(crate) struct Expansion {
     pub(crate) bad: Vec<(Address, String)>,
 }
 
-/// Follows the aliases of an address to their ends.
-pub(crate) fn expand(policy: &Policy, book: &mut Book, start: &Address) -> Result<Expansion, Stop> {
-    let mut expansion = Expansion::default();
-    let mut seen = BTreeSet::from([folded(start)]);
-    let mut queue = VecDeque::from([(start.clone(), 0)]);
-    let mut waiting = false;
-    let over = || Stop::Refuse(reply::alias_error(start));
-    while let Some((address, depth)) = queue.pop_front() {
-        let found = match book.find(Map::Aliases, keys(policy, &address)) {
-            // Go on with the others: all that is missing is asked for at once.
-            Err(Stop::Wait) => {
-                waiting = true;
-                continue;
-            }
-            other => other?,
-        };
-        let Some(Hit { key, values }) = found else {
-            expansion.addresses.push(address);
-            continue;
-        };
-        if depth >= policy.alias_recursion_limit {
-            return Err(over());
+/// An expansion under way. The book keeps it between two tellings of the story, so that a long list
+/// or a long chain is not walked again from its start with each answer.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    expansion: Expansion,
+    seen: BTreeSet<String>,
+    queue: VecDeque<Item>,
+    /// Final addresses with their numbers, which give them their order.
+    ends: Vec<(usize, Address)>,
+}
+
+#[derive(Debug)]
+struct Item {
+    address: Address,
+    /// How many aliases led to it.
+    depth: usize,
+    /// Counts the addresses in the order in which they came up.
+    number: usize,
+}
+
+impl Progress {
+    fn new(start: &Address) -> Self {
+        Self {
+            expansion: Expansion::default(),
+            seen: BTreeSet::from([folded(start)]),
+            queue: VecDeque::from([Item { address: start.clone(), depth: 0, number: 0 }]),
+            ends: Vec::new(),
         }
+    }
+
+    /// Takes in the aliases found for an address. False when they are too many or too deep.
+    fn take(&mut self, policy: &Policy, item: Item, hit: &Hit) -> bool {
+        let Item { address, depth, number } = item;
+        let own = folded(&address);
         let mut itself = false;
-        for item in values.iter().flat_map(|value| items(value)) {
-            match target(policy, &address, &key, item) {
-                None => expansion.bad.push((address.clone(), item.to_string())),
-                Some(next) if folded(&next) == folded(&address) => itself = true,
+        for item in hit.values.iter().flat_map(|value| items(value)) {
+            match target(policy, &address, &hit.key, item) {
+                None => self.expansion.bad.push((address.clone(), item.to_string())),
                 Some(next) => {
-                    if seen.insert(folded(&next)) {
-                        queue.push_back((next, depth + 1));
+                    let next_folded = folded(&next);
+                    if next_folded == own {
+                        itself = true;
+                    } else if self.seen.insert(next_folded) {
+                        let (depth, number) = (depth + 1, self.seen.len());
+                        self.queue.push_back(Item { address: next, depth, number });
                     }
                 }
             }
-            if seen.len() + expansion.bad.len() > policy.alias_expansion_limit {
-                return Err(over());
+            if self.seen.len() + self.expansion.bad.len() > policy.alias_expansion_limit {
+                return false;
             }
         }
         if itself {
-            expansion.addresses.push(address);
+            self.ends.push((number, address));
+        }
+        depth < policy.alias_recursion_limit
+    }
+}
+
+/// Follows the aliases of an address to their ends.
+pub(crate) fn expand(policy: &Policy, book: &mut Book, start: &Address) -> Result<Expansion, Stop> {
+    let at = folded(start);
+    let mut progress = book.expansions.remove(&at).unwrap_or_else(|| Progress::new(start));
+    let end = advance(policy, book, start, &mut progress);
+    let result = end.map(|()| progress.expansion.clone());
+    book.expansions.insert(at, progress);
+    result
+}
+
+fn advance(
+    policy: &Policy,
+    book: &mut Book,
+    start: &Address,
+    progress: &mut Progress,
+) -> Result<(), Stop> {
+    let mut waiting = VecDeque::new();
+    while let Some(item) = progress.queue.pop_front() {
+        match book.find(Map::Aliases, keys(policy, &item.address)) {
+            Ok(None) => progress.ends.push((item.number, item.address)),
+            Ok(Some(hit)) => {
+                if !progress.take(policy, item, &hit) {
+                    return Err(Stop::Refuse(reply::alias_error(start)));
+                }
+            }
+            // Go on with the others: all that is missing is asked for at once.
+            Err(Stop::Wait) => waiting.push_back(item),
+            Err(other) => return Err(other),
         }
     }
-    if waiting {
+    progress.queue = waiting;
+    if !progress.queue.is_empty() {
         return Err(Stop::Wait);
     }
-    if expansion == Expansion::default() {
-        return Err(over());
+    progress.ends.sort_by_key(|(number, _)| *number);
+    progress.expansion.addresses.extend(progress.ends.drain(..).map(|(_, address)| address));
+    if progress.expansion == Expansion::default() {
+        return Err(Stop::Refuse(reply::alias_error(start)));
     }
-    Ok(expansion)
+    Ok(())
 }
 
 /// Addresses are the same, for aliases, without regard to case.
-fn folded(address: &Address) -> Arc<str> {
-    address.lookup_key().to_lowercase().into()
+fn folded(address: &Address) -> String {
+    address.lookup_key().to_lowercase()
 }
 
 /// The addresses in one value: separated by commas that stand in no quotes.

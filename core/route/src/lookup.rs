@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use waypost_machine::Ticket;
 use waypost_mail::{Address, Reply};
 
+use crate::alias::Progress;
 use crate::policy::Policy;
 use crate::{class, reply};
 
@@ -78,6 +79,8 @@ pub enum Looked {
 pub(crate) struct Book {
     answers: BTreeMap<(Map, String), Option<Arc<[String]>>>,
     wanted: Vec<(Map, String)>,
+    /// Alias expansions under way, by their start.
+    pub(crate) expansions: BTreeMap<String, Progress>,
 }
 
 /// Why the story cannot go on.

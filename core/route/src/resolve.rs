@@ -1,6 +1,6 @@
 //! The story of a recipient, top to bottom, and the machine that tells it.
 //!
-//! The story ([`tell`]) is plain code that reads from a book of answers. Where an answer is missing,
+//! The story (`tell`) is plain code that reads from a book of answers. Where an answer is missing,
 //! it stops and says which; the machine asks the tables, writes the answers down, and has the story
 //! told again from the start. So it reads as if tables answered at once, and all that can be asked at
 //! the same time is. Each telling goes at least one step further, and all of them together ask each

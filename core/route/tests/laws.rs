@@ -130,9 +130,6 @@ proptest! {
 }
 
 proptest! {
-    // Some of these tables lead far: an extension grows until an address is full.
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
     /// Aliases of any shape end, each question is asked once, and none more often than needed.
     #[test]
     fn everything_ends(tables in any_tables(), to in any_address()) {
