@@ -97,6 +97,7 @@ impl Server {
         Progress::More
     }
 
+    /// Replies to a chunk once the world has what was passed on of it.
     fn chunk_done(&mut self, cx: &mut Cx<'_, Self>) -> Progress {
         let Phase::Chunk(chunk) = &mut self.phase else { return Progress::Blocked };
         cx.disarm(Timer::Body);
@@ -113,6 +114,7 @@ impl Server {
         }
         match message.failure(&self.config) {
             Some(failure) => self.fail_message(cx, &failure),
+            None if message.is_open() => return Progress::Blocked,
             None => self.finish(cx, &reply::chunk(size)),
         }
         Progress::More

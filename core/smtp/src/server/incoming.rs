@@ -61,6 +61,11 @@ impl Incoming {
         self.gathered.len >= limits::APPEND && self.open.len() >= limits::APPENDS
     }
 
+    /// True while an append is open.
+    pub(super) fn is_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Takes at most that many octets from the input and passes them on; `None` when there are
     /// none.
     pub(super) fn take(

@@ -301,6 +301,9 @@ impl Server {
     }
 
     fn close(&mut self, cx: &mut Cx<'_, Self>, lost: Option<&'static str>, why: Why) {
+        if !matches!(self.phase, Phase::Command) {
+            self.tally.count(self.verb, false);
+        }
         cx.fact(self.farewell(lost));
         self.reset(cx);
         cx.close(why);
