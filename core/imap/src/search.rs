@@ -3,8 +3,10 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use waypost_message::date::DAY;
+use waypost_message::text::Needle;
+
 use crate::server::{Failure, Flags, Keywords, Message};
-use crate::syntax::date::DAY;
 use crate::syntax::set::Set;
 
 /// The criteria of one SEARCH (RFC 3501 6.4.4, RFC 5032): a message must meet all of them.
@@ -19,11 +21,11 @@ pub enum Key {
     /// `ALL`
     All,
     /// `NOT`, and the keys that begin with `UN`
-    Not(Box<Key>),
+    Not(Box<Self>),
     /// `OR`
-    Or(Box<(Key, Key)>),
+    Or(Box<(Self, Self)>),
     /// Keys in parentheses
-    And(Vec<Key>),
+    And(Vec<Self>),
     /// One of the system flags of [`Flags`]
     Flag(u8),
     /// `KEYWORD`
@@ -51,12 +53,12 @@ pub enum Key {
         /// The field.
         name: Box<str>,
         /// What it must hold; empty: the field must only be there.
-        text: Box<str>,
+        needle: Needle,
     },
     /// `BODY`
-    Body(Box<str>),
+    Body(Needle),
     /// `TEXT`
-    Text(Box<str>),
+    Text(Needle),
 }
 
 /// A comparison with a day, in days since 1970-01-01.
@@ -101,24 +103,23 @@ pub trait Content {
     /// [`Failure`] when the message cannot be read.
     fn sent(&mut self) -> Result<Option<i64>, Failure>;
 
-    /// True when a field of this name holds `text`: decoded, without regard to letter case. An
-    /// empty `text` is in every field.
+    /// True when a field of this name holds the text: see [`waypost_message::text::header`].
     ///
     /// # Errors
     /// [`Failure`] when the message cannot be read.
-    fn header(&mut self, name: &str, text: &str) -> Result<bool, Failure>;
+    fn header(&mut self, name: &str, needle: &Needle) -> Result<bool, Failure>;
 
-    /// True when the decoded text of a part holds `text`.
+    /// True when a part holds the text: see [`waypost_message::text::body`].
     ///
     /// # Errors
     /// [`Failure`] when the message cannot be read.
-    fn body(&mut self, text: &str) -> Result<bool, Failure>;
+    fn body(&mut self, needle: &Needle) -> Result<bool, Failure>;
 
-    /// True when a header field or the body holds `text`.
+    /// True when a header field or a part holds the text: see [`waypost_message::text::text`].
     ///
     /// # Errors
     /// [`Failure`] when the message cannot be read.
-    fn text(&mut self, text: &str) -> Result<bool, Failure>;
+    fn text(&mut self, needle: &Needle) -> Result<bool, Failure>;
 }
 
 /// One message as a search sees it.
@@ -144,20 +145,6 @@ impl Program {
         content: &mut dyn Content,
     ) -> Result<bool, Failure> {
         all(&self.0, candidate, content)
-    }
-
-    /// True when flags and numbers alone decide: no message has to be looked at.
-    pub fn is_cheap(&self) -> bool {
-        self.0.iter().all(|key| key.cost() == Cost::Flags)
-    }
-
-    /// The uids that can match at all, as far as the criteria say: a world need not look at
-    /// others. `None`: any.
-    pub fn uids(&self) -> Option<&Set> {
-        self.0.iter().find_map(|key| match key {
-            Key::Uid(set) => Some(set),
-            _ => None,
-        })
     }
 }
 
@@ -215,9 +202,9 @@ impl Key {
             Self::Sent(when) => when.matches(content.sent()?.unwrap_or(i64::MIN)),
             Self::Older(secs) => it.now.saturating_sub(content.date()?) >= i64::from(*secs),
             Self::Younger(secs) => it.now.saturating_sub(content.date()?) <= i64::from(*secs),
-            Self::Header { name, text } => content.header(name, text)?,
-            Self::Body(text) => content.body(text)?,
-            Self::Text(text) => content.text(text)?,
+            Self::Header { name, needle } => content.header(name, needle)?,
+            Self::Body(needle) => content.body(needle)?,
+            Self::Text(needle) => content.text(needle)?,
         })
     }
 }

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 use waypost_machine::{CallId, Timer};
+use waypost_message::date::parse_imap;
 
 use super::{
     Appended, Begun, Call, Command, Committed, Context, Failure, Job, NamedFlags, Reply, Server,
@@ -18,7 +19,7 @@ use crate::response::{self, Missing, Refusal};
 use crate::syntax::SyntaxError;
 use crate::syntax::args::{Announced, Arg, args};
 use crate::syntax::command::head;
-use crate::syntax::{date, flags, mailbox};
+use crate::syntax::{flags, mailbox};
 
 /// Octets per [`Call::Append`], about.
 const BLOCK: usize = 64 * 1024;
@@ -97,7 +98,7 @@ fn request(command: &[u8], literal: Announced, limit: u64) -> Result<Request, Re
         [] => None,
         [Arg::Str(text)] => {
             let wrong = SyntaxError::verb("Invalid internal date");
-            Some(date::date_time(text).ok_or(wrong)?)
+            Some(parse_imap(text).ok_or(wrong)?.seconds)
         }
         _ => return Err(response::ARGUMENTS),
     };

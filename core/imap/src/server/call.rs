@@ -130,6 +130,9 @@ pub enum Failure {
 }
 
 /// A question or a deed.
+///
+/// The world gives back by itself what a call made that was cancelled before its answer came: the
+/// handle of an [`Call::Open`], the upload of a [`Call::Begin`].
 #[derive(Debug)]
 pub enum Call {
     /// Is this password right, and where is the mail?

@@ -230,7 +230,7 @@ impl Tree {
                 name: name.clone(),
                 flags: flags(node, wanted),
                 // Told only where `%` keeps what is below out of sight.
-                child_info: below && !selected || below && self.hidden_below(name, wanted),
+                child_info: below && (!selected || self.hidden_below(name, wanted)),
                 selectable: node.selectable(),
             });
         }

@@ -1,6 +1,5 @@
 //! SEARCH and UID SEARCH (RFC 3501 6.4.4, RFC 4731).
 
-use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -30,7 +29,7 @@ pub(super) fn begin(
     let selected = server.selected()?;
     let last = Last { seq: selected.view.len(), uid: selected.view.last_uid() };
     let search = search(command.args, last).map_err(|error| match error {
-        SearchError::Charset => Refusal::no("[BADCHARSET (US-ASCII UTF-8)] Unknown charset."),
+        SearchError::Charset => Refusal::no("[BADCHARSET] Unknown charset."),
         SearchError::Syntax(error) => error.into(),
     })?;
     let (handle, view) = (selected.handle, selected.view.snapshot());
@@ -74,7 +73,7 @@ pub(super) fn answered(
 }
 
 /// The reply to RETURN: items in Dovecot's order.
-fn extended(tag: &Box<str>, uid: bool, options: Return, numbers: &[u32]) -> String {
+fn extended(tag: &str, uid: bool, options: Return, numbers: &[u32]) -> String {
     let mut line = String::from("* ESEARCH (TAG ");
     response::string(tag, &mut line);
     line.push_str(if uid { ") UID" } else { ")" });

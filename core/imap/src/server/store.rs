@@ -30,7 +30,7 @@ pub(super) fn places(
     uid: bool,
 ) -> Result<Vec<Range<usize>>, Refusal> {
     let wrong = if uid { response::UID_SET } else { response::MESSAGE_SET };
-    let set = arg.and_then(Arg::atom).and_then(Raw::parse).ok_or(wrong.clone())?;
+    let set = arg.and_then(Arg::atom).and_then(Raw::parse).ok_or_else(|| wrong.clone())?;
     if uid { Ok(selected.view.uids(&set)) } else { selected.view.sequences(&set).ok_or(wrong) }
 }
 

@@ -206,7 +206,8 @@ pub fn matches(pattern: &str, name: &str) -> bool {
     // `*` never has to be looked at again, nor what lies before a `%` that came after it.
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
     let (mut p, mut n) = (0, 0);
-    let (mut star, mut percent): (Option<(usize, usize)>, Option<(usize, usize)>) = (None, None);
+    let mut star: Option<(usize, usize)> = None;
+    let mut percent: Option<(usize, usize)> = None;
     loop {
         match (pattern.get(p), name.get(n)) {
             (Some(b'*'), _) => {

@@ -6,7 +6,6 @@
 
 pub mod args;
 pub mod command;
-pub mod date;
 pub mod fetch;
 pub mod flags;
 pub mod list;

@@ -5,9 +5,13 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use waypost_message::date::parse_imap_day;
+use waypost_message::encoded::Charset;
+use waypost_message::text::Needle;
+
 use super::args::Arg;
-use super::set::{Raw, Set};
-use super::{SyntaxError, date, flags};
+use super::set::Raw;
+use super::{SyntaxError, flags};
 use crate::search::{Key, Program, When};
 use crate::server::Flags;
 
@@ -69,20 +73,15 @@ pub fn search(args: &[Arg<'_>], last: Last) -> Result<Search, SearchError> {
         [word, Arg::List(list), rest @ ..] if word.is("RETURN") => (Some(options(list)?), rest),
         _ => (None, args),
     };
-    let args = match args {
-        [word, charset, rest @ ..] if word.is("CHARSET") => {
-            let known = charset.text().is_some_and(|name| {
-                name.eq_ignore_ascii_case(b"UTF-8") || name.eq_ignore_ascii_case(b"US-ASCII")
-            });
-            if !known {
-                return Err(SearchError::Charset);
-            }
-            rest
+    let (charset, args) = match args {
+        [word, name, rest @ ..] if word.is("CHARSET") => {
+            let known = name.text().and_then(|name| Charset::of(name).ok());
+            (known.ok_or(SearchError::Charset)?, rest)
         }
-        _ => args,
+        _ => (Charset::UTF8, args),
     };
     let mut keys = Vec::new();
-    let mut reader = Reader { args, last };
+    let mut reader = Reader { args, last, charset };
     while !reader.args.is_empty() {
         keys.push(reader.key(0)?);
     }
@@ -111,6 +110,7 @@ fn options(list: &[Arg<'_>]) -> Result<Return, SyntaxError> {
 struct Reader<'a, 'b> {
     args: &'b [Arg<'a>],
     last: Last,
+    charset: Charset,
 }
 
 impl<'a, 'b> Reader<'a, 'b> {
@@ -127,7 +127,7 @@ impl<'a, 'b> Reader<'a, 'b> {
         match self.next() {
             None => Err(SyntaxError::verb("Missing argument")),
             Some(Arg::List(list)) => {
-                let mut reader = Reader { args: list, last: self.last };
+                let mut reader = Reader { args: list, ..*self };
                 let mut keys = Vec::new();
                 while !reader.args.is_empty() {
                     keys.push(reader.key(depth + 1)?);
@@ -168,36 +168,31 @@ impl<'a, 'b> Reader<'a, 'b> {
             "SENTON" => Key::Sent(When::On(self.date()?)),
             "SENTSINCE" => Key::Sent(When::Since(self.date()?)),
             "FROM" | "TO" | "CC" | "BCC" | "SUBJECT" => {
-                let text = self.text(&name)?;
-                // An empty text is in every message (RFC 3501 6.4.4), the field may be missing.
-                if text.is_empty() { Key::All } else { Key::Header { name: name.into(), text } }
+                let needle = self.needle(&name)?;
+                Key::Header { name: name.into(), needle }
             }
-            "HEADER" => Key::Header { name: self.text(&name)?, text: self.text(&name)? },
-            "BODY" => Key::Body(self.text(&name)?),
-            "TEXT" => Key::Text(self.text(&name)?),
+            "HEADER" => {
+                let field = self.argument(&name)?.text().ok_or_else(|| missing(&name))?;
+                let field = String::from_utf8_lossy(field).into();
+                Key::Header { name: field, needle: self.needle(&name)? }
+            }
+            "BODY" => Key::Body(self.needle(&name)?),
+            "TEXT" => Key::Text(self.needle(&name)?),
             _ => match word.atom().and_then(Raw::parse) {
-                Some(set) => Key::Sequence(self.present(&set)),
+                // Numbers that no message has are no error here.
+                Some(set) => Key::Sequence(set.resolve(self.last.seq)),
                 None => return Err(SyntaxError::shown(format!("Unknown argument {name}"))),
             },
         })
-    }
-
-    /// Numbers that no message has are no error here.
-    fn present(&self, set: &Raw) -> Set {
-        set.resolve(self.last.seq)
     }
 
     fn argument(&mut self, name: &str) -> Result<&'b Arg<'a>, SyntaxError> {
         self.next().ok_or_else(|| missing(name))
     }
 
-    fn text(&mut self, name: &str) -> Result<Box<str>, SyntaxError> {
+    fn needle(&mut self, name: &str) -> Result<Needle, SyntaxError> {
         let text = self.argument(name)?.text().ok_or_else(|| missing(name))?;
-        match core::str::from_utf8(text) {
-            Ok(text) => Ok(text.into()),
-            // What is no UTF-8 matches nothing that is.
-            Err(_) => Ok(String::from_utf8_lossy(text).into()),
-        }
+        Ok(Needle::new(&self.charset.decode(text)))
     }
 
     fn keyword(&mut self, name: &str) -> Result<Box<str>, SyntaxError> {
@@ -222,7 +217,7 @@ impl<'a, 'b> Reader<'a, 'b> {
 
     fn date(&mut self) -> Result<i64, SyntaxError> {
         let text = self.next().and_then(Arg::text);
-        text.and_then(date::date).ok_or(SyntaxError::verb("Invalid search date parameter"))
+        text.and_then(parse_imap_day).ok_or(SyntaxError::verb("Invalid search date parameter"))
     }
 }
 
@@ -259,6 +254,7 @@ fn plain(name: &str) -> Option<Key> {
 mod tests {
     use super::*;
     use crate::syntax::args::args;
+    use crate::syntax::set::Set;
     use alloc::string::ToString;
     use alloc::vec;
     use proptest::prelude::*;
@@ -279,7 +275,7 @@ mod tests {
             [
                 Key::Or(Box::new((
                     Key::And(vec![Key::Flag(Flags::SEEN), Key::Flag(Flags::ANSWERED)]),
-                    not(Key::Header { name: "SUBJECT".into(), text: "list".into() }),
+                    not(Key::Header { name: "SUBJECT".into(), needle: Needle::new("list") }),
                 ))),
                 Key::Sequence(Set::of([(2, 8)])),
             ]
@@ -287,10 +283,9 @@ mod tests {
         assert_eq!(keys("UID *:70"), [Key::Uid(Set::of([(70, 80)]))]);
         assert_eq!(keys("SENTSINCE 1-Jan-1970"), [Key::Sent(When::Since(0))]);
         assert_eq!(keys("YOUNGER 60 LARGER 0"), [Key::Younger(60), Key::Larger(0)]);
-        assert_eq!(keys("SUBJECT \"\""), [Key::All]);
         assert_eq!(
-            keys("CHARSET utf-8 HEADER X-Priority \"\""),
-            [Key::Header { name: "X-Priority".into(), text: "".into() }]
+            keys("CHARSET koi8-r HEADER X-Priority \"\""),
+            [Key::Header { name: "X-Priority".into(), needle: Needle::new("") }]
         );
     }
 

@@ -9,13 +9,13 @@ use core::ops::Range;
 
 use bytes::Bytes;
 use waypost_machine::CallId;
+use waypost_message::date::{DateTime, imap as imap_date};
 use waypost_message::envelope::Envelope;
 use waypost_message::section::{Found, Text, filter, find};
 use waypost_message::{Structure, print};
 
 use crate::response;
 use crate::server::{Data, Keywords, Message, What};
-use crate::syntax::date::InternalDate;
 use crate::syntax::fetch::{Item, Section};
 
 /// Octets of the header of an enclosed message that are looked at for HEADER.FIELDS, at most.
@@ -133,7 +133,13 @@ pub(super) fn message(
             Item::Uid | Item::Section(_) => {}
             Item::Flags => out.flags(&one.message, keywords),
             Item::InternalDate => {
-                out.item(format!("INTERNALDATE \"{}\"", InternalDate(one.data.date)).as_bytes());
+                out.item(
+                    format!(
+                        "INTERNALDATE \"{}\"",
+                        imap_date(DateTime { seconds: one.data.date, offset: 0 })
+                    )
+                    .as_bytes(),
+                );
             }
             Item::Size => out.item(format!("RFC822.SIZE {}", one.data.size).as_bytes()),
             Item::Envelope => {
