@@ -11,7 +11,7 @@
 //! | BDAT | `bdat.rs` | | | |
 //!
 //! Commands run strictly one at a time; what a client pipelines waits in the inbox. A command that
-//! asks the world leaves the server in the [`Phase`] that waits for the answer.
+//! asks the world leaves the server in the phase that waits for the answer.
 //!
 //! ```
 //! use std::sync::Arc;
