@@ -3,17 +3,21 @@
 //! They run three ways: under libFuzzer (`fuzz/smoke`, `fuzz/run`), over the corpus and over seeded
 //! mutations of it as an ordinary test (`conformance/tests/fuzz.rs`), and by hand.
 
+mod imap;
 mod ldap;
 mod mail;
 mod maildir;
 mod message;
 mod sasl;
+mod session;
+mod smtp;
 
 /// A target: its name, which is also its folder in `corpus/`, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    ("imap-session", imap::session),
     ("ldap-filter", ldap::filter),
     ("ldap-dn", ldap::dn),
     ("ldap-ldif", ldap::entries),
@@ -29,6 +33,7 @@ pub const TARGETS: &[Target] = &[
     ("message-header", message::header),
     ("message-decode", message::decode),
     ("sasl-exchange", sasl::exchange),
+    ("smtp-session", smtp::session),
 ];
 
 /// The body called `name`.
