@@ -16,7 +16,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let scripts = waypost_conformance::scripts()?;
-    let chosen: Vec<&Script> = scripts.iter().filter(|s| is_smtp_alone(s)).collect();
+    let chosen: Vec<&Script> = scripts.iter().filter(|s| is_for_machines(s)).collect();
     let mut targets = BTreeMap::new();
     for script in &chosen {
         if let Entry::Vacant(entry) = targets.entry(script.setting.as_deref()) {
@@ -30,7 +30,7 @@ fn run() -> Result<(), String> {
             (format!("bare {}", script.name), &targets[&script.setting.as_deref()]);
         cases.push(Case { name, check: Box::new(move || play(script, target)) });
     }
-    report::run("the SMTP machine", &cases, 2)
+    report::run("the SMTP and authentication machines", &cases, 2)
 }
 
 fn target(setting: Option<&str>) -> Result<Target, String> {
@@ -46,11 +46,11 @@ fn target(setting: Option<&str>) -> Result<Target, String> {
     })
 }
 
-/// Whether a script needs nothing but SMTP connections.
-fn is_smtp_alone(script: &Script) -> bool {
+/// Whether a script needs nothing but these machines.
+fn is_for_machines(script: &Script) -> bool {
     let alone = script.steps.iter().all(|step| match &step.what {
         What::Event(Event::Connect { service, .. }) => {
-            matches!(service.as_str(), "smtp" | "submission")
+            matches!(service.as_str(), "smtp" | "submission" | "auth")
         }
         What::Event(event) => {
             matches!(event, Event::Tls | Event::ServerCloses | Event::ClientCloses)

@@ -1,4 +1,4 @@
-//! The SMTP server machine with routing over the article's maps and the entries of
+//! The SMTP server machine, and the authentication server for a Postfix beside it, with routing over the article's maps and the entries of
 //! `data/accounts.ldif`; messages go nowhere.
 
 use super::{Bare, World};
@@ -6,13 +6,14 @@ use crate::net::Link;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use waypost_auth as auth;
 use waypost_ldap::ldif;
 use waypost_ldap::table::{Step as TableStep, Table};
 use waypost_ldap::tree::Tree;
 use waypost_machine::{Answer, Input, Machine, Now, Step};
 use waypost_mail::{Domain, Peer, Verdict};
 use waypost_route::{Fact, Gid, Looked, Lookup, Map, Policy, Request, Resolve};
-use waypost_sasl::{Mechanism, Verified};
+use waypost_sasl::{Credentials, Mechanism, Verified};
 use waypost_smtp::server::{
     Aborted, Appended, BareNewline, Begun, Call, Committed, Config, MessageId, Reply, Server, Tls,
 };
@@ -74,19 +75,23 @@ impl Place {
         })
     }
 
-    /// Connects to `smtp` or `submission`.
+    /// Connects to `smtp`, `submission` or `auth`.
     ///
     /// # Errors
     /// Another service.
     pub fn dial(self: &Arc<Self>, service: &str, local: bool) -> io::Result<Box<dyn Link>> {
+        let world = Box::new(Here { place: self.clone(), messages: 0 });
         let config = match service {
+            "auth" => {
+                let config = auth::Config::new(4711, 1, "a5173911e3973f09a8ec6e7039f31542");
+                return Ok(Box::new(Bare::new(auth::Server::new(config), world)));
+            }
             "smtp" => &self.port_25,
             "submission" => &self.port_587,
             _ => return Err(io::Error::other(format!("no service {service}"))),
         };
         let ip = if local { [127, 0, 0, 1] } else { [127, 0, 1, 1] };
         let peer = Peer { ip: ip.into(), port: 40_000, name: None };
-        let world = Box::new(Here { place: self.clone(), messages: 0 });
         Ok(Box::new(Bare::new(Server::new(config.clone(), peer), world)))
     }
 
@@ -128,19 +133,7 @@ struct Here {
 impl World<Server> for Here {
     fn run(&mut self, now: Now, call: Call) -> Answer<Reply> {
         match call {
-            Call::Authenticate { credentials, ticket, .. } => {
-                let user = credentials.authcid.to_lowercase();
-                let password: &str = credentials.password.expose();
-                let own =
-                    credentials.authzid.is_empty() || credentials.authzid == credentials.authcid;
-                let right = matches!(
-                    (user.as_str(), password),
-                    ("mail000", "secret000") | ("mail001", "secret001")
-                );
-                let outcome =
-                    if own && right { Verified::Accepted(user.into()) } else { Verified::Denied };
-                ticket.answer(outcome)
-            }
+            Call::Authenticate { credentials, ticket, .. } => ticket.answer(verify(&credentials)),
             Call::Recipient { client, sender, recipient, ticket } => {
                 let request = Request::Recipient { client, sender, recipient };
                 ticket.answer(self.place.resolve(now, request))
@@ -154,5 +147,21 @@ impl World<Server> for Here {
             Call::Commit { ticket, .. } => ticket.answer(Committed::Done),
             Call::Abort { ticket, .. } => ticket.answer(Aborted),
         }
+    }
+}
+
+impl World<auth::Server> for Here {
+    fn run(&mut self, _: Now, call: auth::Call) -> Answer<auth::Reply> {
+        let auth::Call::Authenticate { credentials, ticket, .. } = call;
+        ticket.answer(verify(&credentials))
+    }
+}
+
+fn verify(credentials: &Credentials) -> Verified {
+    let user = credentials.authcid.to_lowercase();
+    let password: &str = credentials.password.expose();
+    match (user.as_str(), password) {
+        ("mail000", "secret000") | ("mail001", "secret001") => Verified::Accepted(user.into()),
+        _ => Verified::Denied,
     }
 }
