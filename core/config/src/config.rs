@@ -2,13 +2,14 @@
 
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
-use alloc::{format, vec};
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use toml::de::DeValue;
-use waypost_mail::{Domain, Network};
+use waypost_mail::{Address, Domain, Network};
+use waypost_route::Restriction;
 
 use crate::reader::{self, Reader};
 
@@ -117,6 +118,23 @@ pub struct Maps {
     pub dovecot_ldap: Option<Box<str>>,
 }
 
+impl Maps {
+    /// Every file that is named, with its key.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [
+            ("virtual_alias_domains", &self.virtual_alias_domains),
+            ("virtual_alias_maps", &self.virtual_alias_maps),
+            ("virtual_mailbox_maps", &self.virtual_mailbox_maps),
+            ("virtual_uid_maps", &self.virtual_uid_maps),
+            ("virtual_gid_maps", &self.virtual_gid_maps),
+            ("smtpd_sender_login_maps", &self.smtpd_sender_login_maps),
+            ("dovecot_ldap", &self.dovecot_ldap),
+        ]
+        .into_iter()
+        .filter_map(|(key, file)| file.as_deref().map(|file| (key, file)))
+    }
+}
+
 /// `[mail]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is documented where the key is listed")]
@@ -128,25 +146,25 @@ pub struct Mail {
     pub allowed_bases: Vec<Box<str>>,
     pub minimum_uid: u32,
     pub message_size_limit: u64,
+    pub postmaster: Option<Address>,
 }
 
 /// `[smtp]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is documented where the key is listed")]
 pub struct Smtp {
-    /// With the hostname filled in.
     pub banner: Box<str>,
     pub mynetworks: Vec<Network>,
-    pub recipient_delimiter: Option<char>,
+    pub recipient_delimiter: Box<str>,
     pub relay_restrictions: Vec<Restriction>,
     pub recipient_restrictions: Vec<Restriction>,
     pub sasl_mechanisms: Vec<&'static str>,
     pub broken_sasl_auth_clients: bool,
     pub forbid_bare_newline: BareNewline,
     pub recipient_limit: usize,
-    pub soft_error_limit: usize,
-    pub hard_error_limit: usize,
-    pub junk_command_limit: usize,
+    pub soft_error_limit: u32,
+    pub hard_error_limit: u32,
+    pub junk_command_limit: u32,
     pub timeout: Duration,
 }
 
@@ -159,58 +177,12 @@ pub enum BareNewline {
     Reject,
 }
 
-/// What a list of restrictions is made of, by Postfix's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "postconf(5) documents each of these names")]
-pub enum Restriction {
-    Permit,
-    PermitMynetworks,
-    PermitSaslAuthenticated,
-    PermitAuthDestination,
-    Reject,
-    Defer,
-    RejectUnauthDestination,
-    DeferUnauthDestination,
-    RejectSenderLoginMismatch,
-    RejectAuthenticatedSenderLoginMismatch,
-    RejectUnauthenticatedSenderLoginMismatch,
-}
-
-const RESTRICTIONS: &[(&str, Restriction)] = &[
-    ("permit", Restriction::Permit),
-    ("permit_mynetworks", Restriction::PermitMynetworks),
-    ("permit_sasl_authenticated", Restriction::PermitSaslAuthenticated),
-    ("permit_auth_destination", Restriction::PermitAuthDestination),
-    ("reject", Restriction::Reject),
-    ("defer", Restriction::Defer),
-    ("reject_unauth_destination", Restriction::RejectUnauthDestination),
-    ("defer_unauth_destination", Restriction::DeferUnauthDestination),
-    ("reject_sender_login_mismatch", Restriction::RejectSenderLoginMismatch),
-    (
-        "reject_authenticated_sender_login_mismatch",
-        Restriction::RejectAuthenticatedSenderLoginMismatch,
-    ),
-    (
-        "reject_unauthenticated_sender_login_mismatch",
-        Restriction::RejectUnauthenticatedSenderLoginMismatch,
-    ),
-];
-
-impl Restriction {
-    /// Postfix's name.
-    pub fn name(self) -> &'static str {
-        let found = RESTRICTIONS.iter().find(|(_, restriction)| *restriction == self);
-        found.map_or("", |(name, _)| name)
-    }
-}
-
 /// `[imap]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is documented where the key is listed")]
 pub struct Imap {
     pub idle_timeout: Duration,
     pub login_timeout: Duration,
-    pub greeting: Box<str>,
     pub special_use: Vec<SpecialUse>,
 }
 
@@ -347,11 +319,10 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
             dovecot_ldap: r.optional("maps.dovecot_ldap"),
         },
         mail: mail(r, &hostname),
-        smtp: smtp(r, &hostname),
+        smtp: smtp(r),
         imap: Imap {
             idle_timeout: r.duration("imap.idle_timeout"),
             login_timeout: r.duration("imap.login_timeout"),
-            greeting: line(r, "imap.greeting"),
             special_use: r.choices("imap.special_use", SPECIAL_USES),
         },
         auth: auth(r),
@@ -456,34 +427,32 @@ fn mail(r: &mut Reader<'_>, hostname: &Domain) -> Mail {
         virtual_mailbox_base: r.text("mail.virtual_mailbox_base"),
         mail_location,
         allowed_bases: r.texts("mail.allowed_bases"),
-        minimum_uid: u32::try_from(r.number("mail.minimum_uid", 1..=u64::from(u32::MAX) - 1))
-            .unwrap_or(u32::MAX),
+        minimum_uid: r.count("mail.minimum_uid", 1..=u32::MAX - 1),
+        postmaster: r.take("mail.postmaster", "an address", |value| {
+            let text = value.as_str().ok_or_else(String::new)?;
+            Address::parse(text).map_err(|error| error.to_string())
+        }),
         message_size_limit: r.number("mail.message_size_limit", 1000..=1_000_000_000_000),
     }
 }
 
-fn smtp(r: &mut Reader<'_>, hostname: &Domain) -> Smtp {
+fn smtp(r: &mut Reader<'_>) -> Smtp {
     const BARE: &[(&str, BareNewline)] =
         &[("normalize", BareNewline::Normalize), ("reject", BareNewline::Reject)];
     const MECHANISMS: &[(&str, &str)] = &[("PLAIN", "PLAIN"), ("LOGIN", "LOGIN")];
-    let banner = line(r, "smtp.banner").replace("$hostname", &format!("{hostname}"));
-    let delimiter = r.text("smtp.recipient_delimiter");
-    if delimiter.chars().count() > 1 {
-        r.bad("smtp.recipient_delimiter", "write one character, \"+\" or \"-\"");
-    }
     Smtp {
-        banner: banner.into(),
+        banner: line(r, "smtp.banner"),
         mynetworks: r.parsed("smtp.mynetworks"),
-        recipient_delimiter: delimiter.chars().next(),
-        relay_restrictions: r.choices("smtp.relay_restrictions", RESTRICTIONS),
-        recipient_restrictions: r.choices("smtp.recipient_restrictions", RESTRICTIONS),
+        recipient_delimiter: r.text("smtp.recipient_delimiter"),
+        relay_restrictions: r.choices("smtp.relay_restrictions", Restriction::NAMES),
+        recipient_restrictions: r.choices("smtp.recipient_restrictions", Restriction::NAMES),
         sasl_mechanisms: r.choices("smtp.sasl_mechanisms", MECHANISMS),
         broken_sasl_auth_clients: r.flag("smtp.broken_sasl_auth_clients"),
         forbid_bare_newline: r.choice("smtp.forbid_bare_newline", BARE),
         recipient_limit: r.size("smtp.recipient_limit", 1..=1_000_000),
-        soft_error_limit: r.size("smtp.soft_error_limit", 1..=1_000_000),
-        hard_error_limit: r.size("smtp.hard_error_limit", 1..=1_000_000),
-        junk_command_limit: r.size("smtp.junk_command_limit", 1..=1_000_000),
+        soft_error_limit: r.count("smtp.soft_error_limit", 1..=1_000_000),
+        hard_error_limit: r.count("smtp.hard_error_limit", 1..=1_000_000),
+        junk_command_limit: r.count("smtp.junk_command_limit", 1..=1_000_000),
         timeout: r.duration("smtp.timeout"),
     }
 }

@@ -206,8 +206,17 @@ pub const KEYS: &[Key] = &[
         "100",
         "No mailbox belongs to a lower user id (Postfix: virtual_minimum_uid); 0 is never allowed.",
     ),
+    unset(
+        "mail.postmaster",
+        "\"mail000@mail.example.com\"",
+        "Who gets the mail for postmaster and abuse where the directory names nobody.",
+    ),
     key("mail.message_size_limit", "10240000", "Octets of a message, at most."),
-    key("smtp.banner", "\"$hostname ESMTP Waypost\"", "The greeting."),
+    key(
+        "smtp.banner",
+        "\"ESMTP Waypost\"",
+        "What follows the host name in the greeting (Postfix: smtpd_banner).",
+    ),
     key(
         "smtp.mynetworks",
         "[\"127.0.0.0/8\", \"[::1]/128\"]",
@@ -215,8 +224,8 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "smtp.recipient_delimiter",
-        "\"\"",
-        "Between the name and its extension in name+extension; \"+\" is usual, empty switches it off.",
+        "\"+\"",
+        "Begins an address extension, as in name+extension; empty: there are none.",
     ),
     key(
         "smtp.relay_restrictions",
@@ -258,7 +267,6 @@ pub const KEYS: &[Key] = &[
         "Silence after which a session ends (RFC 9051 5.4: at least 30 minutes).",
     ),
     key("imap.login_timeout", "\"3m\"", "Time to log in."),
-    key("imap.greeting", "\"Waypost ready.\"", "The greeting."),
     key(
         "imap.special_use",
         "[\"Drafts\", \"Junk\", \"Sent\", \"Trash\", \"Archive\"]",

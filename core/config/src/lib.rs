@@ -31,11 +31,12 @@ mod reference;
 
 pub use config::{
     Auth, AuthSocket, BareNewline, Cache, Certificate, Config, Directory, Imap, Ldap, Limits,
-    Listen, Log, LogFormat, LogLevel, Mail, Maps, Restriction, Scope, Smtp, SpecialUse, Spool,
+    Listen, Log, LogFormat, LogLevel, Mail, Maps, Scope, Smtp, SpecialUse, Spool,
 };
 pub use keys::{KEYS, Key};
 pub use problem::{Problem, Problems};
 pub use reference::reference;
+pub use waypost_route::Restriction;
 
 use reader::Reader;
 

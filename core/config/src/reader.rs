@@ -122,6 +122,11 @@ impl<'t> Reader<'t> {
         usize::try_from(self.number(path, range)).unwrap_or(usize::MAX)
     }
 
+    pub(crate) fn count(&mut self, path: &'static str, range: RangeInclusive<u32>) -> u32 {
+        let number = self.number(path, u64::from(*range.start())..=u64::from(*range.end()));
+        u32::try_from(number).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn duration(&mut self, path: &'static str) -> Duration {
         self.must(path, "a time", |value| value.as_str().and_then(duration).ok_or_else(String::new))
     }

@@ -10,7 +10,7 @@ fn problems(text: &str) -> Vec<String> {
 fn the_smallest_file() {
     let config = parse("hostname = 'mail.example.com'").unwrap();
     assert_eq!(config.mail.mailbox_domains[0].to_string(), "mail.example.com");
-    assert_eq!(&*config.smtp.banner, "mail.example.com ESMTP Waypost");
+    assert_eq!(&*config.smtp.banner, "ESMTP Waypost");
     assert_eq!(config.listen.smtp[1], "[::]:25".parse().unwrap());
     assert_eq!(config.smtp.forbid_bare_newline, BareNewline::Normalize);
     assert!(config.listen.imap.is_empty() && config.auth.socket.is_none());

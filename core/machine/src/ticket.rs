@@ -46,6 +46,11 @@ impl<R> Answer<R> {
         self.id
     }
 
+    /// The outcome, for a look on its way.
+    pub fn value(&self) -> &R {
+        &self.value
+    }
+
     /// The call and its outcome, for a machine that keeps its own [`Ledger`].
     pub fn into_parts(self) -> (CallId, R) {
         (self.id, self.value)

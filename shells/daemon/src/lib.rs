@@ -1,2 +1,36 @@
 #![forbid(unsafe_code)]
-//! (to be written)
+#![deny(missing_docs)]
+//! What makes Waypost a process: command line, configuration files, sockets, certificates, limits,
+//! signals, log lines. Whatever runtime drives the connections, this part is the same.
+//!
+//! A runtime calls [`main`] with a function that serves: it takes the sockets of a [`Server`],
+//! accepts, and drives one [`Session`] for each connection until the server stops.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `cli.rs` | the commands |
+//! | `admin.rs` | check, query, auth-test |
+//! | `quickstart.rs` | a server to try, made on the spot |
+//! | `server.rs`, `session/` | the running server; sessions by protocol |
+//! | `settings.rs`, `files.rs` | from `waypost.toml` to the settings of each part |
+//! | `listen.rs`, `tls.rs`, `registry.rs` | sockets, certificates, who is connected |
+//! | `log/` | log lines |
+//! | `process.rs` | rights, signals, systemd |
+
+mod admin;
+mod cli;
+mod files;
+mod listen;
+mod log;
+mod process;
+mod quickstart;
+mod registry;
+mod server;
+mod session;
+mod settings;
+mod tls;
+
+pub use cli::main;
+pub use listen::{Listening, Service};
+pub use server::Server;
+pub use session::Session;

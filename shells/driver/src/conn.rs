@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use waypost_machine::{Answer, CallId, Input, Machine, Now, Step, Time, Wait, Why};
+use waypost_machine::{Answer, CallId, Input, Machine, Now, Step, Time, TlsInfo, Wait, Why};
 
 use crate::trace;
 use crate::wire::{Arrived, TlsConfigs, TlsFault, Wire};
@@ -34,6 +34,8 @@ pub enum Effect<M: Machine> {
     Cancel(CallId),
     /// Log or count this.
     Fact(M::Fact),
+    /// TLS is up.
+    Secured(TlsInfo),
     /// The connection broke in a way that the machine does not see.
     Fault(Fault),
 }
@@ -141,7 +143,7 @@ impl<M: Machine> Conn<M> {
             if let Some(fault) = self.fault.take() {
                 effects(Effect::Fault(fault));
             }
-            if self.closed.is_some() || !self.feed(now) {
+            if self.closed.is_some() || !self.feed(now, &mut effects) {
                 break;
             }
         }
@@ -155,9 +157,9 @@ impl<M: Machine> Conn<M> {
         self.wire.wants_write()
     }
 
-    /// Writes as much as `to` takes before it would block; returns the number of bytes. After a
-    /// number above 0, pump again: there is room for more.
-    pub fn write_to(&mut self, now: Now, to: &mut dyn io::Write) -> usize {
+    /// Writes as much as `to` takes before it would block. When this is true, pump again: there is
+    /// room for more, or `to` failed.
+    pub fn write_to(&mut self, now: Now, to: &mut dyn io::Write) -> bool {
         match self.wire.write_to(to) {
             Ok(count) => {
                 if !self.wire.wants_write() {
@@ -165,11 +167,11 @@ impl<M: Machine> Conn<M> {
                 } else if count > 0 {
                     self.stuck = Some(now.mono);
                 }
-                count
+                count > 0
             }
             Err(error) => {
                 self.broken(now, &error);
-                0
+                true
             }
         }
     }
@@ -273,13 +275,16 @@ impl<M: Machine> Conn<M> {
     }
 
     /// Hands the machine one thing that the wire has for it; false when there is none.
-    fn feed(&mut self, now: Now) -> bool {
+    fn feed(&mut self, now: Now, effects: &mut impl FnMut(Effect<M>)) -> bool {
         if self.ended {
             return false;
         }
         match self.wire.arrived(self.wait.read) {
             Ok(Arrived::Plain(bytes)) => self.handle(now, Input::Bytes(bytes)),
-            Ok(Arrived::Secured(info)) => self.handle(now, Input::Secured(info)),
+            Ok(Arrived::Secured(info)) => {
+                effects(Effect::Secured(info.clone()));
+                self.handle(now, Input::Secured(info));
+            }
             Ok(Arrived::End) => self.end(now),
             Ok(Arrived::Nothing) => return false,
             Err(fault) => self.tls_fault(now, fault),

@@ -49,6 +49,7 @@ fn starttls_and_what_was_agreed_on() {
     let mut client = pki.connect();
     say(&mut client, b"TURN xyz\n");
     assert_eq!(shuttle(&mut client, &mut server, 50), b"zyx\n");
+    assert_eq!(server.secured, server.facts);
     let info = &server.facts[0];
     assert_eq!((info.protocol, info.cipher), ("TLSv1.3", "TLS_AES_256_GCM_SHA384"));
     assert_eq!((info.bits, info.key_exchange), (256, "X25519"));
@@ -171,7 +172,7 @@ fn a_peer_that_does_not_read_is_held_back_and_then_dropped() {
     let mut reads = 0;
     while server.conn.wants_read() {
         server.conn.received(Bytes::from(vec![b'\n'; 10_000]));
-        assert_eq!(server.conn.write_to(server.now, &mut Full), 0);
+        assert!(!server.conn.write_to(server.now, &mut Full));
         server.pump();
         reads += 1;
         assert!(reads < 20, "reads on and on");
@@ -243,6 +244,27 @@ fn a_socket_that_fails_ends_the_session() {
     server.conn.broken(server.now, &io::ErrorKind::ConnectionReset.into());
     server.pump();
     assert_eq!(server.faults, [Fault::Socket(io::ErrorKind::ConnectionReset)]);
+    assert!(server.conn.finished());
+}
+
+/// Fails.
+struct Gone;
+
+impl io::Write for Gone {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_write_that_fails_ends_the_session() {
+    let mut server = Server::new(Toy::default(), TlsConfigs::default());
+    assert!(server.conn.write_to(server.now, &mut Gone), "pump again");
+    server.pump();
+    assert_eq!(server.faults, [Fault::Socket(io::ErrorKind::BrokenPipe)]);
     assert!(server.conn.finished());
 }
 

@@ -191,6 +191,7 @@ pub(crate) struct Server {
     pub(crate) now: Now,
     pub(crate) faults: Vec<Fault>,
     pub(crate) facts: Vec<TlsInfo>,
+    pub(crate) secured: Vec<TlsInfo>,
     pub(crate) calls: VecDeque<Turn>,
 }
 
@@ -199,17 +200,25 @@ impl Server {
         let now = at(0);
         let session = Session::new(now, toy, Limits::default());
         let conn = Conn::new(1, session, tls, Settings::default());
-        let mut server = Self { conn, now, faults: vec![], facts: vec![], calls: VecDeque::new() };
+        let mut server = Self {
+            conn,
+            now,
+            faults: vec![],
+            facts: vec![],
+            secured: vec![],
+            calls: VecDeque::new(),
+        };
         server.pump();
         server
     }
 
     pub(crate) fn pump(&mut self) {
-        let Self { conn, now, faults, facts, calls } = self;
+        let Self { conn, now, faults, facts, secured, calls } = self;
         conn.pump(*now, |effect| match effect {
             Effect::Call(turn) => calls.push_back(turn),
             Effect::Cancel(_) => {}
             Effect::Fact(info) => facts.push(info),
+            Effect::Secured(info) => secured.push(info),
             Effect::Fault(fault) => faults.push(fault),
         });
     }
@@ -233,7 +242,7 @@ impl Server {
                 self.conn.answer(self.now, ticket.answer(Turned(turned)));
                 self.pump();
             }
-            if self.conn.write_to(self.now, &mut back) == 0 {
+            if !self.conn.write_to(self.now, &mut back) {
                 return back;
             }
         }

@@ -1,0 +1,125 @@
+//! `waypost check`, `query` and `auth-test`: questions of the admin.
+
+use std::error::Error;
+use std::io::{self, BufRead, IsTerminal};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+
+use waypost_machine::Secret;
+use waypost_sasl::Verified;
+use waypost_world::{SystemClock, World};
+
+use crate::files::ConfigFile;
+use crate::{files, server, settings};
+
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Prints one line for each finding; fails when one is bad.
+pub(crate) fn check(path: &Path) -> Outcome {
+    let file = ConfigFile::read(path)?;
+    let mut good = true;
+    let mut report = |fine: bool, text: &str| {
+        println!("{} {text}", if fine { "ok:" } else { "BAD:" });
+        good &= fine;
+    };
+    report(true, &format!("{}: configuration read", path.display()));
+    match settings::check(&file.config) {
+        Ok(()) => {}
+        Err(error) => report(false, &error.to_string()),
+    }
+    match server::certificates(&file) {
+        Ok(_) => {
+            for pair in &file.config.certificates {
+                report(
+                    true,
+                    &format!("{}: certificate and key fit", file.at(&pair.chain).display()),
+                );
+            }
+        }
+        Err(error) => report(false, &error.to_string()),
+    }
+    for (key, map) in file.config.maps.files() {
+        let map = file.at(map);
+        match files::text(&map) {
+            Ok(text) if text.contains("bind_pw") || text.contains("dnpass") => {
+                let exposed = files::exposed(&map);
+                let word = if exposed { "holds a password and is" } else { "is not" };
+                report(!exposed, &format!("{key}: {} {word} readable by others", map.display()));
+            }
+            Ok(_) => {}
+            Err(error) => report(false, &format!("{key}: {error}")),
+        }
+    }
+    match open(&file) {
+        Ok(world) => {
+            for finding in wait(|done| world.check(done))? {
+                report(finding.good, &finding.text);
+            }
+            world.stop();
+        }
+        Err(error) => report(false, &error.to_string()),
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints the value; fails without a word when there is none, as postmap does.
+pub(crate) fn query(path: &Path, map: &str, key: &str) -> Outcome {
+    let world = open(&ConfigFile::read(path)?)?;
+    let value = wait(|done| world.query(map, key, done))?;
+    world.stop();
+    match value? {
+        Some(value) => {
+            println!("{value}");
+            Ok(ExitCode::SUCCESS)
+        }
+        None => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// Prints how a password check went; fails unless it was accepted.
+pub(crate) fn auth_test(path: &Path, user: &str) -> Outcome {
+    let world = open(&ConfigFile::read(path)?)?;
+    let password = Secret::new(password(user)?.into_boxed_str());
+    let test = wait(|done| world.auth_test(user, password, done))?;
+    world.stop();
+    println!("user: {user}");
+    println!("dn: {}", test.dn.as_deref().unwrap_or("-"));
+    match test.code {
+        Some(code) => println!("ldap result: {code}"),
+        None => println!("ldap result: -"),
+    }
+    let (told, exit) = match &test.outcome {
+        Verified::Accepted(name) => (format!("accepted, as {name}"), ExitCode::SUCCESS),
+        Verified::Denied => ("denied".into(), ExitCode::FAILURE),
+        Verified::Unavailable => ("not now".into(), ExitCode::FAILURE),
+    };
+    println!("outcome: {told} ({})", test.text);
+    Ok(exit)
+}
+
+fn password(user: &str) -> io::Result<String> {
+    if io::stdin().is_terminal() {
+        return rpassword::prompt_password(format!("Password of {user}: "));
+    }
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).into())
+}
+
+fn open(file: &ConfigFile) -> Result<World, Box<dyn Error>> {
+    settings::world(file, Arc::new(SystemClock::default()))
+}
+
+/// Waits for an answer that comes by callback.
+fn wait<T: Send + 'static>(
+    ask: impl FnOnce(Box<dyn FnOnce(T) + Send>),
+) -> Result<T, Box<dyn Error>> {
+    let (send, received) = channel();
+    ask(Box::new(move |answer| {
+        // Nobody waits any more only when this process is ending.
+        let _ = send.send(answer);
+    }));
+    Ok(received.recv()?)
+}

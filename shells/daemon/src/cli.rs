@@ -1,0 +1,112 @@
+//! The commands.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{Parser, Subcommand};
+use waypost_world::{Clock, SystemClock};
+
+use crate::files::ConfigFile;
+use crate::log;
+use crate::quickstart::{self, Quickstart};
+use crate::server::Server;
+use crate::{admin, process};
+
+/// A mail server for accounts in an LDAP directory.
+#[derive(Debug, Parser)]
+#[command(name = "waypost", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make a server to try in a directory of its own, serve on 127.0.0.1, and say how to use it
+    Quickstart(Quickstart),
+    /// Serve
+    Serve(ConfigArgument),
+    /// Look at configuration, certificates and directory; one line for each finding
+    Check(ConfigArgument),
+    /// Look a key up in a map, as postmap -q does
+    Query {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// virtual_alias_domains, virtual_alias_maps, virtual_mailbox_maps, virtual_uid_maps,
+        /// virtual_gid_maps, smtpd_sender_login_maps
+        map: String,
+        /// What to look up
+        key: String,
+    },
+    /// Check a password, read from the terminal or from standard input
+    AuthTest {
+        #[command(flatten)]
+        config: ConfigArgument,
+        /// The login name
+        user: String,
+    },
+    /// Print a waypost.toml with every setting, documented
+    Reference,
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArgument {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = "/etc/waypost/waypost.toml")]
+    config: PathBuf,
+}
+
+/// Runs the command line. `run` takes the sockets of a server and serves until it stops.
+pub fn main(run: impl FnOnce(Arc<Server>) -> io::Result<()>) -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Quickstart(arguments) => {
+            quickstart::make(&arguments).and_then(|made| serve(&made.file, || made.print(), run))
+        }
+        Command::Serve(argument) => ConfigFile::read(&argument.config)
+            .map_err(Box::from)
+            .and_then(|file| serve(&file, || {}, run)),
+        Command::Check(file) => admin::check(&file.config),
+        Command::Query { config, map, key } => admin::query(&config.config, &map, &key),
+        Command::AuthTest { config, user } => admin::auth_test(&config.config, &user),
+        Command::Reference => {
+            print!("{}", waypost_config::reference());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        for line in error.to_string().lines() {
+            eprintln!("waypost: {line}");
+        }
+        ExitCode::from(2)
+    })
+}
+
+fn serve(
+    file: &ConfigFile,
+    ready: impl FnOnce(),
+    run: impl FnOnce(Arc<Server>) -> io::Result<()>,
+) -> Result<ExitCode, Box<dyn Error>> {
+    process::drop_groups()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let log_file = file.config.log.file.as_deref().map(|path| file.at(path));
+    let log = log::start(
+        &log::Settings {
+            format: file.config.log.format,
+            level: file.config.log.level,
+            file: log_file.as_deref(),
+            hostname: file.config.hostname.as_str(),
+        },
+        Arc::clone(&clock),
+    )?;
+    let server = Server::start(file, clock)?;
+    process::watch(&server, log)?;
+    process::ready();
+    tracing::info!(target: "waypost", "ready: {}", server.describe());
+    ready();
+    run(Arc::clone(&server))?;
+    server.finish();
+    Ok(ExitCode::SUCCESS)
+}

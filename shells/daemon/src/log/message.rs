@@ -1,0 +1,128 @@
+//! A message on its way, in the words of Postfix's cleanup, qmgr and virtual.
+
+use std::time::Duration;
+
+use waypost_mail::Envelope;
+use waypost_world::{Attempt, Event};
+
+use crate::log::{line, smtp};
+
+/// Logs what happened to a message.
+pub(crate) fn event(event: Event) {
+    match event {
+        Event::Client { queue_id, envelope } => {
+            let program = format!("postfix/{}", envelope.client.service);
+            line(&program, Some(&queue_id), &client(&envelope));
+        }
+        Event::MessageId { queue_id, message_id } => {
+            line("postfix/cleanup", Some(&queue_id), &format!("message-id={message_id}"));
+        }
+        Event::Active { queue_id, sender, size, recipients } => {
+            let text = format!("from=<{sender}>, size={size}, nrcpt={recipients} (queue active)");
+            line("postfix/qmgr", Some(&queue_id), &text);
+        }
+        Event::Delivery(attempt) => {
+            let program = format!("postfix/{}", agent(&attempt));
+            line(&program, Some(&attempt.queue_id), &delivery(&attempt));
+        }
+        Event::Removed { queue_id } => line("postfix/qmgr", Some(&queue_id), "removed"),
+    }
+}
+
+fn client(envelope: &Envelope) -> String {
+    let client = &envelope.client;
+    let mut text = format!("client={}", smtp::peer(&client.peer));
+    if let Some(login) = &client.login {
+        text += &format!(", sasl_method={}, sasl_username={}", login.mechanism, login.user);
+    }
+    text
+}
+
+/// Which of Postfix's programs would have written the line.
+fn agent(attempt: &Attempt) -> &'static str {
+    match attempt.relay {
+        "virtual" => "virtual",
+        "none" => "error",
+        _ => "smtp",
+    }
+}
+
+fn delivery(attempt: &Attempt) -> String {
+    let Attempt { to, orig_to, relay, delays, dsn, status, text, .. } = attempt;
+    let mut line = format!("to=<{to}>, ");
+    if orig_to != to {
+        line += &format!("orig_to=<{orig_to}>, ");
+    }
+    let total: Duration = delays.iter().sum();
+    let parts: Vec<_> = delays.iter().map(|delay| seconds(*delay)).collect();
+    let (total, parts) = (seconds(total), parts.join("/"));
+    let status = status.word();
+    line + &format!(
+        "relay={relay}, delay={total}, delays={parts}, dsn={dsn}, status={status} ({text})"
+    )
+}
+
+/// As Postfix's format_tv: two digits that count, at most two of them behind the point.
+fn seconds(time: Duration) -> String {
+    let hundredths = (time.as_millis() + 5) / 10;
+    let (whole, part) = (hundredths / 100, hundredths % 100);
+    if whole >= 10 || part == 0 {
+        return (whole + u128::from(whole >= 10 && part >= 50)).to_string();
+    }
+    let part = if whole > 0 { (part + 5) / 10 * 10 } else { part };
+    if part >= 100 {
+        return (whole + 1).to_string();
+    }
+    format!("{whole}.{part:02}").trim_end_matches('0').trim_end_matches('.').to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use waypost_mail::{Address, Enhanced};
+    use waypost_world::Status;
+
+    #[test]
+    fn times() {
+        for (millis, shown) in [
+            (0, "0"),
+            (4, "0"),
+            (6, "0.01"),
+            (42, "0.04"),
+            (420, "0.42"),
+            (100, "0.1"),
+            (999, "1"),
+            (1234, "1.2"),
+            (1960, "2"),
+            (9990, "10"),
+            (12_345, "12"),
+            (12_600, "13"),
+            (300_000, "300"),
+        ] {
+            assert_eq!(seconds(Duration::from_millis(millis)), shown, "{millis}");
+        }
+    }
+
+    #[test]
+    fn a_delivery_as_postfix_logs_it() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let ms = Duration::from_millis;
+        let mut attempt = Attempt {
+            queue_id: "E7370142EAE".into(),
+            to: address("mail000@mail.example.com"),
+            orig_to: address("postmaster@example.org"),
+            relay: "virtual",
+            delays: [ms(60), ms(20), ms(0), ms(10)],
+            dsn: Enhanced(2, 0, 0),
+            status: Status::Sent,
+            text: "delivered to maildir".into(),
+        };
+        assert_eq!(
+            delivery(&attempt),
+            "to=<mail000@mail.example.com>, orig_to=<postmaster@example.org>, relay=virtual, \
+             delay=0.09, delays=0.06/0.02/0/0.01, dsn=2.0.0, status=sent (delivered to maildir)"
+        );
+        attempt.orig_to = attempt.to.clone();
+        assert!(delivery(&attempt).starts_with("to=<mail000@mail.example.com>, relay=virtual, "));
+    }
+}

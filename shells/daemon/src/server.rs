@@ -1,0 +1,220 @@
+//! The running server, as a runtime sees it: sockets to accept on, sessions for what they accept.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use waypost_driver::TlsConfigs;
+use waypost_imap as imap;
+use waypost_machine::{Limits, Time};
+use waypost_mail::Peer;
+use waypost_smtp::server as smtp;
+use waypost_world::{Clock, World};
+
+use crate::files::{self, ConfigFile};
+use crate::listen::{self, Listening, Service};
+use crate::log;
+use crate::registry::{self, Full, Place, Registry};
+use crate::session::imap::Imap;
+use crate::session::smtp::Smtp;
+use crate::session::{Link, Session};
+use crate::settings;
+use crate::tls::{Certificates, Files};
+
+/// A server that has its sockets, its certificates and its world.
+pub struct Server {
+    clock: Arc<dyn Clock>,
+    world: World,
+    registry: Arc<Registry>,
+    sockets: Mutex<Vec<(Service, Listening)>>,
+    tls: TlsConfigs,
+    certificates: Arc<Certificates>,
+    smtp: settings::SmtpServices,
+    imap: Arc<imap::Config>,
+    imaps: Arc<imap::Config>,
+    stop_timeout: Duration,
+}
+
+/// Anything that keeps a server from starting; the text is for the admin.
+pub(crate) type StartError = Box<dyn std::error::Error>;
+
+impl Server {
+    pub(crate) fn start(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+        let config = &file.config;
+        let certificates = certificates(file)?;
+        let tls = match config.certificates.is_empty() {
+            true => TlsConfigs::default(),
+            false => TlsConfigs { server: Some(certificates.server_config()), client: None },
+        };
+        settings::check(config)?;
+        let mut sockets = listen::open(&config.listen)?;
+        if let Some(socket) = &config.auth.socket {
+            let socket = listen::open_auth(&file.at(&socket.path), socket)?;
+            sockets.push((Service::Auth, socket));
+        }
+        let world = settings::world(file, Arc::clone(&clock))?;
+        Ok(Arc::new(Self {
+            world,
+            registry: Registry::new(registry::Limits {
+                total: config.limits.connections,
+                per_address: config.limits.connections_per_address,
+                exempt: config.smtp.mynetworks.clone(),
+            }),
+            sockets: Mutex::new(sockets),
+            smtp: settings::smtp(config, tls.server.is_some()),
+            imap: settings::imap(config, false),
+            imaps: settings::imap(config, true),
+            tls,
+            certificates,
+            clock,
+            stop_timeout: config.limits.stop_timeout,
+        }))
+    }
+
+    /// What is served where, for a line in the log.
+    pub(crate) fn describe(&self) -> String {
+        let sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        let each = sockets.iter().map(|(service, socket)| {
+            let address = match socket {
+                Listening::Tcp(socket) => socket.local_addr().map(|at| at.to_string()),
+                Listening::Unix(socket) => socket
+                    .local_addr()
+                    .map(|at| at.as_pathname().unwrap_or(Path::new("?")).display().to_string()),
+            };
+            format!("{} on {}", service.name(), address.unwrap_or_default())
+        });
+        each.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The sockets, once: whoever takes them accepts on them, until [`Server::poll_stopping`].
+    pub fn take_sockets(&self) -> Vec<(Service, Listening)> {
+        std::mem::take(&mut self.sockets.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A session for a TCP connection.
+    ///
+    /// # Errors
+    /// When there are too many connections: what to say, possibly nothing, before closing.
+    pub fn accept(
+        &self,
+        service: Service,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> Result<Box<dyn Session>, Bytes> {
+        let peer = Peer { ip: peer.ip().to_canonical(), port: peer.port(), name: None };
+        let place = self.registry.admit(Some(peer.ip)).map_err(|full| {
+            tracing::warn!(target: "waypost", "{}: connection refused: {full:?}", log::smtp::peer(&peer));
+            self.last_words(service, full)
+        })?;
+        match service {
+            Service::Smtp => Ok(self.smtp(&self.smtp.smtp, peer, place)),
+            Service::Submission => Ok(self.smtp(&self.smtp.submission, peer, place)),
+            Service::Submissions => Ok(self.smtp(&self.smtp.submissions, peer, place)),
+            Service::Imap => Ok(self.imap(&self.imap, peer, local, place)),
+            Service::Imaps => Ok(self.imap(&self.imaps, peer, local, place)),
+            Service::Auth => Err(Bytes::new()),
+        }
+    }
+
+    /// A session for a connection to the auth socket; `None` when there are too many.
+    pub fn accept_auth(&self) -> Option<Box<dyn Session>> {
+        None
+    }
+
+    fn smtp(&self, config: &Arc<smtp::Config>, peer: Peer, place: Place) -> Box<dyn Session> {
+        let log = log::smtp::Session::new(config, peer.clone());
+        let server = smtp::Server::new(Arc::clone(config), peer);
+        let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
+        let role = Smtp::new(self.world.clone(), log);
+        Box::new(Link::new(machine, role, self.tls.clone(), place, Arc::clone(&self.clock)))
+    }
+
+    fn imap(
+        &self,
+        config: &Arc<imap::Config>,
+        peer: Peer,
+        local: SocketAddr,
+        place: Place,
+    ) -> Box<dyn Session> {
+        let clock = Arc::clone(&self.clock);
+        let log = log::imap::Session::new(clock, peer.clone(), local.ip(), place.id());
+        let server = waypost_imap::server::Server::new(Arc::clone(config), peer);
+        let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
+        let role = Imap::new(self.world.clone(), log);
+        Box::new(Link::new(machine, role, self.tls.clone(), place, Arc::clone(&self.clock)))
+    }
+
+    /// What a client in clear is told when there is no place for it.
+    fn last_words(&self, service: Service, full: Full) -> Bytes {
+        let hostname = &self.smtp.smtp.hostname;
+        match service {
+            Service::Smtp | Service::Submission => {
+                let text = match full {
+                    Full::Address => "4.7.0 Error: too many connections from your address",
+                    Full::Total => "4.3.2 All server ports are busy",
+                    Full::Stopping => "4.3.2 Service shutting down",
+                };
+                let (code, text) = text.split_at(5);
+                format!("421 {code} {hostname}{text}\r\n").into()
+            }
+            Service::Imap => "* BYE Too many connections.\r\n".into(),
+            Service::Submissions | Service::Imaps | Service::Auth => Bytes::new(),
+        }
+    }
+
+    /// How long it is until then.
+    pub fn until(&self, time: Time) -> Duration {
+        time.since(self.clock.mono())
+    }
+
+    /// Ready when the server shall stop: accept no more. The waker is woken then.
+    pub fn poll_stopping(&self, waker: &Waker) -> Poll<()> {
+        self.registry.poll_stopping(waker)
+    }
+
+    /// Ready when the server is stopping and the last session has ended.
+    pub fn poll_empty(&self, waker: &Waker) -> Poll<()> {
+        self.registry.poll_empty(waker)
+    }
+
+    /// How long sessions may take to end, once the server is stopping.
+    pub fn stop_timeout(&self) -> Duration {
+        self.stop_timeout
+    }
+
+    /// Tells all sessions to stop.
+    pub(crate) fn stop(&self) {
+        tracing::info!(target: "waypost", "stopping; {} sessions are told", self.registry.count());
+        self.registry.stop();
+    }
+
+    /// Finishes what was begun.
+    pub(crate) fn finish(&self) {
+        self.world.stop();
+        tracing::info!(target: "waypost", "stopped");
+    }
+
+    /// Takes up changed certificates.
+    pub(crate) fn refresh_certificates(&self) {
+        match self.certificates.refresh() {
+            Ok(true) => tracing::info!(target: "waypost", "certificates: changed files taken up"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(target: "waypost", "certificates: {error}; the old ones stay");
+            }
+        }
+    }
+}
+
+pub(crate) fn certificates(file: &ConfigFile) -> Result<Arc<Certificates>, StartError> {
+    let mut pairs = Vec::new();
+    for pair in &file.config.certificates {
+        let pair = Files { chain: file.at(&pair.chain), key: file.at(&pair.key) };
+        files::guard(Path::new(&pair.key))?;
+        pairs.push(pair);
+    }
+    Ok(Certificates::read(pairs)?)
+}
