@@ -8,7 +8,7 @@
 //! | `state.rs` | a mailbox in memory, and its history |
 //! | `uidlist.rs`, `lock.rs` | Dovecot's files |
 //! | `flags.rs` | STORE, EXPUNGE |
-//! | `read.rs` | FETCH |
+//! | `read.rs`, `search.rs` | FETCH, SEARCH |
 //! | `append.rs`, `copy.rs` | APPEND, COPY, MOVE |
 //! | `folders.rs` | LIST, CREATE, DELETE, RENAME, SUBSCRIBE |
 //! | `watch.rs` | IDLE |
@@ -30,6 +30,7 @@ mod look;
 mod mailbox;
 mod open;
 mod read;
+mod search;
 mod state;
 #[cfg(test)]
 mod testing;

@@ -41,9 +41,10 @@ pub(crate) struct Cursor {
     mark: Mark,
 }
 
-struct Opened {
-    file: Box<dyn File>,
-    stat: Stat,
+/// A message's file.
+pub(crate) struct Opened {
+    pub(crate) file: Box<dyn File>,
+    pub(crate) stat: Stat,
     /// RFC822.SIZE, if it is known.
     virtual_size: Option<u64>,
 }
@@ -147,7 +148,12 @@ impl Store {
         Ok(total)
     }
 
-    fn open_message(&self, session: &Session, uid: u32) -> Result<Option<Opened>, Error> {
+    /// Opens the file of a message; `None` when it is gone. As the user.
+    pub(crate) fn open_message(
+        &self,
+        session: &Session,
+        uid: u32,
+    ) -> Result<Option<Opened>, Error> {
         let mailbox = &session.mailbox;
         let mut looked = false;
         loop {
@@ -189,18 +195,26 @@ impl Store {
         what: imap::What,
     ) -> Result<imap::Data, Error> {
         let structure = if what.structure { Some(self.structure(message)?) } else { None };
-        let mut size = message.virtual_size.unwrap_or(0);
-        if let Some(structure) = &structure {
-            size = structure.size();
-        } else if what.size && message.virtual_size.is_none() {
-            size = count(&*message.file)?;
-            lock(&mailbox.state).sizes.insert(uid, size);
-        }
+        let size = match &structure {
+            Some(structure) => structure.size(),
+            None if what.size => self.size(mailbox, uid, message)?,
+            None => 0,
+        };
         let header = if what.header { header(&*message.file)? } else { Bytes::new() };
         Ok(imap::Data { uid, date: message.stat.mtime.secs, size, header, structure })
     }
 
-    fn structure(&self, message: &Opened) -> Result<Arc<Structure>, Error> {
+    /// RFC822.SIZE. It is counted once where the name does not tell it.
+    pub(crate) fn size(&self, mailbox: &Mailbox, uid: u32, message: &Opened) -> Result<u64, Error> {
+        if let Some(size) = message.virtual_size {
+            return Ok(size);
+        }
+        let size = count(&*message.file)?;
+        lock(&mailbox.state).sizes.insert(uid, size);
+        Ok(size)
+    }
+
+    pub(crate) fn structure(&self, message: &Opened) -> Result<Arc<Structure>, Error> {
         let Stat { device, inode, size, mtime, .. } = message.stat;
         let identity = (device, inode, size, mtime);
         if let Some(structure) = self.inner.structures.find(identity) {
@@ -240,26 +254,31 @@ impl Cursor {
 
 /// The header with its empty line, CRLF line ends, NUL octets replaced by 0x80.
 fn header(file: &dyn File) -> Result<Bytes, Error> {
+    let mut header = crlf::to_crlf(&header_block(file)?);
+    crlf::mask_nul(&mut header);
+    Ok(header.into())
+}
+
+/// The header with its empty line, as it lies on disk.
+pub(crate) fn header_block(file: &dyn File) -> Result<Vec<u8>, Error> {
     let mut text = Vec::new();
     let mut searched = 0;
-    let end = loop {
+    loop {
         let start = text.len();
         // Most headers fit the first read.
         text.resize(start + if start == 0 { 8192 } else { BLOCK }, 0);
         let read = read_at(file, &mut text[start..], start as u64)?;
         text.truncate(start + read);
         if let Some(end) = header_end(&text, searched) {
-            break end;
+            text.truncate(end);
+            return Ok(text);
         }
         if read == 0 || text.len() >= HEADER_LIMIT {
-            break text.len();
+            return Ok(text);
         }
         // An empty line may have begun at the end of what there was.
         searched = text.len().saturating_sub(2);
-    };
-    let mut header = crlf::to_crlf(&text[..end]);
-    crlf::mask_nul(&mut header);
-    Ok(header.into())
+    }
 }
 
 /// Where the header ends: behind its empty line.
@@ -277,6 +296,20 @@ fn header_end(text: &[u8], from: usize) -> Option<usize> {
         [b'\r', b'\n', ..] => Some(from + lf + 3),
         _ => None,
     })
+}
+
+/// The first octets of a file of this size, `limit` at most.
+pub(crate) fn read_start(file: &dyn File, size: u64, limit: usize) -> Result<Vec<u8>, Error> {
+    let mut octets = vec![0; usize::try_from(size).unwrap_or(limit).min(limit)];
+    let mut filled = 0;
+    while filled < octets.len() {
+        match read_at(file, &mut octets[filled..], filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    octets.truncate(filled);
+    Ok(octets)
 }
 
 fn count(file: &dyn File) -> Result<u64, Error> {

@@ -35,9 +35,9 @@ impl Store {
         Ok(())
     }
 
-    /// While `told` is set, calls it when the mailbox of this session has changed: IDLE. It is also called
-    /// once to begin with, for what may have happened before. A mailbox that cannot be watched on disk (too
-    /// many are) is only told of what this process does.
+    /// While `told` is set, calls it when the mailbox of this session has changed: IDLE. [`Store::sync`]
+    /// after it has been set tells what happened before. Of a mailbox that cannot be watched on disk (too
+    /// many are), only what this process does is told.
     ///
     /// # Errors
     /// [`Error::Gone`] and those of identity.
@@ -45,10 +45,8 @@ impl Store {
         let session = self.session(handle)?;
         match told {
             Some(told) => {
-                session.mailbox.watch(handle, told.clone());
-                self.as_user(&session.mailbox.home, || self.add_watches(&session.mailbox))?;
-                told(handle);
-                Ok(())
+                session.mailbox.watch(handle, told);
+                self.as_user(&session.mailbox.home, || self.add_watches(&session.mailbox))
             }
             None => {
                 self.unwatch(&session.mailbox, handle);
