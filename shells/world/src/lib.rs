@@ -36,13 +36,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use waypost_imap::server as imap;
 use waypost_machine::{Answer, Secret};
+use waypost_route::Policy;
 use waypost_sasl::{Credentials, Verified};
 use waypost_smtp::server as smtp;
 
+use pool::Pool;
+use run::lookup::Lookups;
+
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Attempt, Event, Log, Status};
-pub use run::query::{AuthTest, QueryError};
-pub use settings::{Settings, Spool};
+pub use run::login::AuthTest;
+pub use run::query::QueryError;
+pub use settings::{Cache, Logins, Settings, Source, Spool};
+
+/// Threads that compare passwords with hashes.
+const PASSWORD_THREADS: usize = 2;
 
 /// The world. Cheap to clone; all clones are the same world.
 #[derive(Clone)]
@@ -50,9 +58,12 @@ pub struct World {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    #[allow(dead_code, reason = "read by the parts that follow")]
+pub(crate) struct Inner {
     settings: Settings,
+    policy: Arc<Policy>,
+    lookups: Arc<Lookups>,
+    /// Threads for comparing passwords.
+    passwords: Pool,
 }
 
 /// Why a world did not start.
@@ -66,6 +77,9 @@ pub enum StartError {
         /// What the system said.
         what: String,
     },
+    /// The system refuses to start threads.
+    #[error("threads: {0}")]
+    Threads(String),
 }
 
 /// One line of [`World::check`].
@@ -89,7 +103,16 @@ impl World {
     /// # Errors
     /// When the spool cannot be used.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        Ok(Self { inner: Arc::new(Inner { settings }) })
+        let threads = |error: std::io::Error| StartError::Threads(error.to_string());
+        let clock = Arc::clone(&settings.clock);
+        let lookups = Arc::new(Lookups::new(settings.maps.clone(), settings.cache, clock));
+        let inner = Inner {
+            policy: Arc::new(settings.policy.clone()),
+            lookups,
+            passwords: Pool::start("password", PASSWORD_THREADS).map_err(threads)?,
+            settings,
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// Does what an SMTP session asks for.
@@ -137,13 +160,18 @@ impl World {
         password: Secret<Box<str>>,
         done: impl FnOnce(AuthTest) + Send + 'static,
     ) {
-        run::query::auth_test(&self.inner, user, password, Box::new(done));
+        run::login::check(&self.inner, user, password, Box::new(done));
     }
 
     /// Looks at everything that can be looked at before a message comes: maps, directory, spool,
     /// the place of the mailboxes.
     pub fn check(&self, done: impl FnOnce(Vec<Finding>) + Send + 'static) {
         run::query::check(&self.inner, Box::new(done));
+    }
+
+    /// Forgets what is remembered of the tables: the next question goes to the directory.
+    pub fn forget(&self) {
+        self.inner.lookups.forget();
     }
 
     /// Ends: what was begun is finished, then the threads stop. Calls that come later get their

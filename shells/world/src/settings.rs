@@ -1,17 +1,38 @@
 //! What a world has to know before it starts.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use waypost_ldap::Table;
+use waypost_ldap::attrs::Accounts;
+use waypost_route::{Map, Policy};
+
 use crate::clock::{Clock, SystemClock};
+use crate::directory::Directory;
 use crate::event::Log;
+use crate::fs::Fs;
 
 /// All settings of a world. The shell makes them out of its configuration.
 #[derive(Clone)]
 pub struct Settings {
     /// Our name: `myhostname`, as Received headers, file names and logs show it.
     pub hostname: Box<str>,
+    /// Domains, restrictions, aliases.
+    pub policy: Policy,
+    /// The tables. One that is missing holds nothing.
+    pub maps: BTreeMap<Map, Source>,
+    /// Who may log in. Without it nobody may.
+    pub logins: Option<Logins>,
+    /// What is remembered of the tables' answers.
+    pub cache: Cache,
+    /// Dovecot's `mail_location`: where in a home the mail lies. `%h`, `%u`, `%n`, `%d`, `~`.
+    pub mail_location: Box<str>,
+    /// Directories below which mailboxes may lie. They must exist.
+    pub allowed_bases: Vec<PathBuf>,
+    /// The lowest user id that may own mail.
+    pub minimum_uid: u32,
     /// Where messages wait that cannot be delivered now.
     pub spool: Spool,
     /// Threads for work on files. Each waits for the disk by itself, so there are more than cores.
@@ -20,6 +41,50 @@ pub struct Settings {
     pub clock: Arc<dyn Clock>,
     /// Where news of messages go.
     pub log: Arc<dyn Log>,
+    /// The file system; `None` for the real one, below the bases and the spool.
+    pub fs: Option<Arc<dyn Fs>>,
+}
+
+/// A table and the directory it is in.
+#[derive(Clone)]
+pub struct Source {
+    /// How to ask.
+    pub table: Arc<Table>,
+    /// Whom to ask.
+    pub directory: Arc<dyn Directory>,
+}
+
+/// Who may log in, and where their mail is.
+#[derive(Clone)]
+pub struct Logins {
+    /// The passdb and userdb.
+    pub accounts: Arc<Accounts>,
+    /// Whom to ask.
+    pub directory: Arc<dyn Directory>,
+    /// One may log in with any address of the account too: the one login that
+    /// `smtpd_sender_login_maps` names for it.
+    pub by_address: bool,
+}
+
+/// What is remembered of the tables' answers. Failures never are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// How long a value counts.
+    pub positive: Duration,
+    /// How long the absence of one counts.
+    pub negative: Duration,
+    /// How many answers are kept, about.
+    pub entries: usize,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            positive: Duration::from_secs(60),
+            negative: Duration::from_secs(10),
+            entries: 100_000,
+        }
+    }
 }
 
 /// The spool and its schedule, with Postfix's names and defaults.
@@ -48,14 +113,22 @@ impl Spool {
 }
 
 impl Settings {
-    /// Settings with every default.
+    /// Settings with every default: no tables, nobody may log in.
     pub fn new(hostname: &str, spool: impl Into<PathBuf>, log: Arc<dyn Log>) -> Self {
         Self {
             hostname: hostname.into(),
+            policy: Policy::new(hostname),
+            maps: BTreeMap::new(),
+            logins: None,
+            cache: Cache::default(),
+            mail_location: "maildir:~/mailbox".into(),
+            allowed_bases: Vec::new(),
+            minimum_uid: crate::identity::MIN_UID,
             spool: Spool::new(spool),
             file_threads: 32,
             clock: Arc::new(SystemClock::default()),
             log,
+            fs: None,
         }
     }
 }

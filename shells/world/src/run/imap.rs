@@ -2,14 +2,49 @@
 
 use std::sync::Arc;
 
-use waypost_imap::server::{self as imap, Call, Failure};
+use waypost_imap::server::{self as imap, Call, Failure, LoggedIn};
+use waypost_sasl::{Credentials, Verified};
 
 use crate::promise::{Done, Promise};
+use crate::run::login::{Found, account, verify};
 use crate::{ImapSession, Inner};
 
 /// Runs one call.
-pub(crate) fn run(_: &Arc<Inner>, _: &ImapSession, call: Call, done: Done<imap::Reply>) {
-    refuse(call, done);
+pub(crate) fn run(world: &Arc<Inner>, _session: &ImapSession, call: Call, done: Done<imap::Reply>) {
+    match call {
+        Call::Login { credentials, ticket, .. } => {
+            let promise = Promise::new(ticket, done, || LoggedIn::Unavailable);
+            login(world, credentials, promise);
+        }
+        other => refuse(other, done),
+    }
+}
+
+/// A password that is right leads on to the account.
+fn login(world: &Arc<Inner>, credentials: Credentials, promise: Promise<LoggedIn, imap::Reply>) {
+    let after = Arc::clone(world);
+    let tell = move |verified| match verified {
+        Verified::Denied => promise.keep(LoggedIn::Denied),
+        Verified::Unavailable => promise.keep(LoggedIn::Unavailable),
+        Verified::Accepted(user) => {
+            let name = user.clone();
+            let tell = move |found| {
+                promise.keep(match found {
+                    Found::Account(account) => LoggedIn::Accepted(Arc::new(account)),
+                    Found::Absent => {
+                        tracing::warn!("warning: '{name}' can log in but is not in the userdb");
+                        LoggedIn::Unavailable
+                    }
+                    Found::Unavailable(why) => {
+                        tracing::warn!("warning: mail of '{name}': {why}");
+                        LoggedIn::Unavailable
+                    }
+                });
+            };
+            account(&after, &user, Box::new(tell));
+        }
+    };
+    verify(world, credentials, Box::new(tell));
 }
 
 /// Answers a call with its temporary failure.
@@ -17,7 +52,7 @@ pub(crate) fn refuse(call: Call, done: Done<imap::Reply>) {
     const DOWN: Failure = Failure::Unavailable;
     match call {
         Call::Login { ticket, .. } => {
-            drop(Promise::new(ticket, done, || imap::LoggedIn::Unavailable));
+            drop(Promise::new(ticket, done, || LoggedIn::Unavailable));
         }
         Call::List { ticket, .. } => drop(Promise::new(ticket, done, || imap::Listed(Err(DOWN)))),
         Call::Manage { ticket, .. } => {

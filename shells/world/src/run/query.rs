@@ -1,11 +1,12 @@
-//! Questions of the admin: `waypost query`, `waypost auth-test`, `waypost check`.
+//! Questions of the admin: `waypost query`, `waypost check`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use waypost_machine::Secret;
-use waypost_sasl::Verified;
+use waypost_ldap::table;
+use waypost_route::{Looked, Map};
 
-use crate::{Finding, Inner};
+use crate::directory::Directory;
+use crate::{Finding, Inner, lock};
 
 /// Why a map has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,41 +19,112 @@ pub enum QueryError {
     Unavailable(String),
 }
 
-/// How a password check went.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AuthTest {
-    /// The name bound as; `None` when none was found.
-    pub dn: Option<String>,
-    /// The LDAP result code, where the directory gave one.
-    pub code: Option<u32>,
-    /// What a client would be told.
-    pub outcome: Verified,
-    /// Why, in words.
-    pub text: String,
-}
+const MAPS: [Map; 7] = [
+    Map::AliasDomains,
+    Map::MailboxDomains,
+    Map::Aliases,
+    Map::Mailboxes,
+    Map::Uids,
+    Map::Gids,
+    Map::SenderLogins,
+];
 
-/// Looks up a key.
+/// Looks up a key, as postmap(1) does: all values, also where one would do.
 pub(crate) fn query(
-    _world: &Arc<Inner>,
+    world: &Arc<Inner>,
     map: &str,
-    _key: &str,
+    key: &str,
     done: Box<dyn FnOnce(Result<Option<String>, QueryError>) + Send>,
 ) {
-    done(Err(QueryError::NoMap(map.into())));
+    let known = MAPS.into_iter().find(|known| known.name() == map);
+    if known.and_then(|map| world.lookups.source(map)).is_none() {
+        done(Err(QueryError::NoMap(map.into())));
+        return;
+    }
+    let Some(map) = known else { return };
+    let tell = move |looked| {
+        done(match looked {
+            Looked::Found(values) => Ok(table::joined(&values)),
+            Looked::Absent => Ok(None),
+            Looked::Unavailable(why) => Err(QueryError::Unavailable(why)),
+        });
+    };
+    world.lookups.ask(map, key, Box::new(tell));
 }
 
-/// Checks a password.
-pub(crate) fn auth_test(
-    _world: &Arc<Inner>,
-    _user: &str,
-    _password: Secret<Box<str>>,
-    done: Box<dyn FnOnce(AuthTest) + Send>,
-) {
-    let text = "no directory is configured".into();
-    done(AuthTest { dn: None, code: None, outcome: Verified::Unavailable, text });
+/// Takes the findings, once.
+type CheckDone = Box<dyn FnOnce(Vec<Finding>) + Send>;
+
+/// The findings so far, and who is to have them when the last question is answered.
+struct Report {
+    world: Arc<Inner>,
+    findings: Mutex<Vec<Finding>>,
+    done: Mutex<Option<CheckDone>>,
 }
 
 /// Checks everything.
-pub(crate) fn check(_world: &Arc<Inner>, done: Box<dyn FnOnce(Vec<Finding>) + Send>) {
-    done(Vec::new());
+pub(crate) fn check(world: &Arc<Inner>, done: CheckDone) {
+    let report = Arc::new(Report {
+        world: Arc::clone(world),
+        findings: Mutex::default(),
+        done: Mutex::new(Some(done)),
+    });
+    report.settings();
+    let mut asked: Vec<(*const (), Arc<dyn Directory>, Vec<&'static str>)> = Vec::new();
+    let mut add = |directory: &Arc<dyn Directory>, name| {
+        let at = Arc::as_ptr(directory).cast::<()>();
+        match asked.iter_mut().find(|(known, _, _)| *known == at) {
+            Some((_, _, names)) => names.push(name),
+            None => asked.push((at, Arc::clone(directory), vec![name])),
+        }
+    };
+    for (map, source) in world.lookups.sources() {
+        add(&source.directory, map.name());
+    }
+    if let Some(logins) = &world.settings.logins {
+        add(&logins.directory, "logins");
+    }
+    for (_, directory, names) in asked {
+        let (report, names) = (Arc::clone(&report), names.join(", "));
+        directory.check(Box::new(move |result| {
+            let (good, text) = match result {
+                Ok(text) => (true, text),
+                Err(text) => (false, text),
+            };
+            report.add(good, format!("directory of {names}: {text}"));
+        }));
+    }
+}
+
+impl Report {
+    fn add(&self, good: bool, text: String) {
+        lock(&self.findings).push(Finding { good, text });
+    }
+
+    fn settings(&self) {
+        let settings = &self.world.settings;
+        if let Err(error) = settings.policy.check() {
+            self.add(false, error.to_string());
+        }
+        for base in &settings.allowed_bases {
+            let good = base.is_dir();
+            let what = if good { "is there" } else { "is not a directory" };
+            self.add(good, format!("mailboxes under {} {what}", base.display()));
+        }
+        self.add(true, format!("spool {}: {} messages", settings.spool.directory.display(), 0));
+        for (map, source) in self.world.lookups.sources() {
+            for note in &source.table.notes {
+                self.add(true, format!("{}: {note}", map.name()));
+            }
+        }
+    }
+}
+
+impl Drop for Report {
+    /// The last one who knew of the report is gone: it is complete.
+    fn drop(&mut self) {
+        if let Some(done) = lock(&self.done).take() {
+            done(std::mem::take(&mut lock(&self.findings)));
+        }
+    }
 }
