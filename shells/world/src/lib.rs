@@ -32,6 +32,8 @@ mod run;
 mod settings;
 pub mod store;
 
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use waypost_imap::server as imap;
@@ -40,8 +42,12 @@ use waypost_route::Policy;
 use waypost_sasl::{Credentials, Verified};
 use waypost_smtp::server as smtp;
 
+use fs::{Fs, RealFs};
+use identity::Identity;
 use pool::Pool;
+use promise::Promise;
 use run::lookup::Lookups;
+use store::Store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Attempt, Event, Log, Status};
@@ -62,6 +68,9 @@ pub(crate) struct Inner {
     settings: Settings,
     policy: Arc<Policy>,
     lookups: Arc<Lookups>,
+    store: Store,
+    /// Threads for work on files.
+    files: Pool,
     /// Threads for comparing passwords.
     passwords: Pool,
 }
@@ -69,14 +78,17 @@ pub(crate) struct Inner {
 /// Why a world did not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// The spool's directory cannot be made or used.
-    #[error("spool {path}: {what}")]
-    Spool {
+    /// A directory that mailboxes or the spool need cannot be used.
+    #[error("{path}: {what}")]
+    Directory {
         /// The directory.
         path: String,
         /// What the system said.
         what: String,
     },
+    /// What waits in the spool cannot be taken up.
+    #[error("spool: {0}")]
+    Spool(String),
     /// The system refuses to start threads.
     #[error("threads: {0}")]
     Threads(String),
@@ -93,8 +105,14 @@ pub struct Finding {
 
 /// An IMAP session's side of the world: the mailboxes that it has open. Dropping it closes them.
 pub struct ImapSession {
-    #[allow(dead_code, reason = "read by the parts that follow")]
-    notify: Arc<dyn Fn(imap::Notice) + Send + Sync>,
+    world: Arc<Inner>,
+    session: Arc<run::imap::Session>,
+}
+
+impl Drop for ImapSession {
+    fn drop(&mut self) {
+        self.session.end(&self.world);
+    }
 }
 
 impl World {
@@ -106,7 +124,18 @@ impl World {
         let threads = |error: std::io::Error| StartError::Threads(error.to_string());
         let clock = Arc::clone(&settings.clock);
         let lookups = Arc::new(Lookups::new(settings.maps.clone(), settings.cache, clock));
+        let (fs, real) = file_system(&settings)?;
+        let identity = Identity::of_process(settings.minimum_uid);
+        let clock = Arc::clone(&settings.clock);
+        let store = Store::new(fs, identity, clock, &settings.hostname);
+        if let Some(real) = real
+            && let Err(error) = store.watch_disk(&real)
+        {
+            tracing::warn!("warning: changes by other programs are not seen at once: {error}");
+        }
         let inner = Inner {
+            store,
+            files: Pool::start("file", settings.file_threads).map_err(threads)?,
             policy: Arc::new(settings.policy.clone()),
             lookups,
             passwords: Pool::start("password", PASSWORD_THREADS).map_err(threads)?,
@@ -125,7 +154,8 @@ impl World {
         &self,
         notify: impl Fn(imap::Notice) + Send + Sync + 'static,
     ) -> ImapSession {
-        ImapSession { notify: Arc::new(notify) }
+        let session = Arc::new(run::imap::Session::new(Arc::new(notify)));
+        ImapSession { world: Arc::clone(&self.inner), session }
     }
 
     /// Does what an IMAP session asks for.
@@ -135,7 +165,18 @@ impl World {
         call: imap::Call,
         done: impl FnOnce(Answer<imap::Reply>) + Send + 'static,
     ) {
-        run::imap::run(&self.inner, session, call, Box::new(done));
+        run::imap::run(&self.inner, &session.session, call, Box::new(done));
+    }
+
+    /// Does what a client of the authentication socket asks for.
+    pub fn auth(
+        &self,
+        call: waypost_auth::Call,
+        done: impl FnOnce(Answer<waypost_auth::Reply>) + Send + 'static,
+    ) {
+        let waypost_auth::Call::Authenticate { credentials, ticket, .. } = call;
+        let promise = Promise::new(ticket, Box::new(done), || Verified::Unavailable);
+        run::login::verify(&self.inner, credentials, Box::new(move |it| promise.keep(it)));
     }
 
     /// Checks a password.
@@ -177,6 +218,27 @@ impl World {
     /// Ends: what was begun is finished, then the threads stop. Calls that come later get their
     /// temporary failure. May wait for the disk.
     pub fn stop(&self) {}
+}
+
+/// The file system, and the real one behind it where it is that.
+fn file_system(settings: &Settings) -> Result<(Arc<dyn Fs>, Option<RealFs>), StartError> {
+    if let Some(fs) = &settings.fs {
+        return Ok((Arc::clone(fs), None));
+    }
+    let spool = &settings.spool.directory;
+    let failed = |path: &Path, error: &std::io::Error| StartError::Directory {
+        path: path.display().to_string(),
+        what: error.to_string(),
+    };
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(spool).map_err(|error| failed(spool, &error))?;
+    let mut bases = settings.allowed_bases.clone();
+    bases.push(spool.clone());
+    for base in &bases {
+        std::fs::metadata(base).map_err(|error| failed(base, &error))?;
+    }
+    let real = RealFs::new(&bases).map_err(|error| failed(spool, &error))?;
+    Ok((Arc::new(real.clone()), Some(real)))
 }
 
 /// Locks; a panic of another thread while it held the lock does not spread (its job was answered
