@@ -12,13 +12,22 @@ use waypost_machine::{
     Answer, Input, Limits, Machine, Now, Protocol, Session, Step, TlsInfo, TlsRole,
 };
 
+pub mod imap;
 pub mod smtp;
 
 /// Answers the calls of a machine.
 pub trait World<P: Protocol>: Send {
     /// Does what the call asks.
     fn run(&mut self, now: Now, call: P::Call) -> Answer<P::Reply>;
+
+    /// News for the machine; waits for it as long as told.
+    fn news(&mut self, _: Duration) -> Option<P::Notice> {
+        None
+    }
 }
+
+/// How long news may take to come, before time passes for the machine.
+const NEWS: Duration = Duration::from_millis(500);
 
 /// A connection to a machine.
 pub struct Bare<P: Protocol> {
@@ -66,11 +75,14 @@ impl<P: Protocol> Bare<P> {
                             }
                             self.session.handle(self.now, Input::Bytes(now));
                         }
-                        (None, Some(until)) => {
-                            self.now.mono = until;
-                            self.session.handle(self.now, Input::Tick);
-                        }
-                        (None, None) => return false,
+                        (None, until) => match (self.world.news(NEWS), until) {
+                            (Some(news), _) => self.session.handle(self.now, Input::Notice(news)),
+                            (None, Some(until)) => {
+                                self.now.mono = until;
+                                self.session.handle(self.now, Input::Tick);
+                            }
+                            (None, None) => return false,
+                        },
                     }
                 }
             }
@@ -96,6 +108,10 @@ impl<P: Protocol> Write for Bare<P> {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         self.waiting.push_back(Bytes::copy_from_slice(bytes));
+        // News that has come before is told before.
+        while let Some(news) = self.world.news(Duration::ZERO) {
+            self.session.handle(self.now, Input::Notice(news));
+        }
         Ok(bytes.len())
     }
 

@@ -4,11 +4,14 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
-use waypost_conformance::bare::smtp::Place;
+use waypost_conformance::bare::imap::Place;
+use waypost_conformance::bare::smtp;
 use waypost_conformance::net;
 use waypost_conformance::notation::{Event, Script, What};
-use waypost_conformance::replay::{Target, play};
+use waypost_conformance::replay::{Target, User, play};
 use waypost_conformance::report::{self, Case};
+use waypost_conformance::rig::seeded;
+use waypost_conformance::runner;
 
 fn main() -> ExitCode {
     waypost_conformance::finish(run())
@@ -16,6 +19,31 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let scripts = waypost_conformance::scripts()?;
+    let both = [smtp_alone(&scripts), imap_alone(&scripts)];
+    let failed: Vec<String> = both.into_iter().filter_map(Result::err).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
+}
+
+fn imap_alone(scripts: &[Script]) -> Result<(), String> {
+    let chosen: Vec<&Script> = scripts.iter().filter(|s| is_imap_alone(s)).collect();
+    let users = seeded(0, chosen.len());
+    let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let known: Vec<User> = users.iter().cloned().collect();
+    let place = Place::new(dir.path().to_owned(), &known).map_err(|e| e.to_string())?;
+    let place = Arc::new(place);
+    let target = Target {
+        name: "waypost",
+        host: "mail.example.com".into(),
+        dial: Box::new(move |service, _| place.dial(service)),
+        tls: net::trusting_nobody(),
+        users: Mutex::new(users),
+        directory: None,
+        names: BTreeMap::new(),
+    };
+    report::run("the IMAP machine and the store", &runner::cases(&chosen, &target), 2)
+}
+
+fn smtp_alone(scripts: &[Script]) -> Result<(), String> {
     let chosen: Vec<&Script> = scripts.iter().filter(|s| is_for_machines(s)).collect();
     let mut targets = BTreeMap::new();
     for script in &chosen {
@@ -34,7 +62,7 @@ fn run() -> Result<(), String> {
 }
 
 fn target(setting: Option<&str>) -> Result<Target, String> {
-    let place = Arc::new(Place::new(setting)?);
+    let place = Arc::new(smtp::Place::new(setting)?);
     Ok(Target {
         name: "waypost",
         host: "mail.example.com".into(),
@@ -58,4 +86,19 @@ fn is_for_machines(script: &Script) -> bool {
         _ => true,
     });
     alone && script.mail.is_none() && script.targets.iter().any(|t| t == "waypost")
+}
+
+/// Whether a script needs nothing but IMAP connections.
+fn is_imap_alone(script: &Script) -> bool {
+    let alone = script.steps.iter().all(|step| match &step.what {
+        What::Event(Event::Connect { service, .. }) => service == "imaps",
+        What::Event(
+            Event::Arrives { .. }
+            | Event::DirectoryStops
+            | Event::DirectoryStarts
+            | Event::Holds(_),
+        ) => false,
+        _ => true,
+    });
+    alone && script.targets.iter().any(|t| t == "waypost") && script.name.starts_with("imap/")
 }
