@@ -393,7 +393,7 @@ fn build() -> io::Result<PathBuf> {
     let folder = folder.ok_or_else(|| io::Error::other("no target directory"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--locked", "-p", "waypost-tokio", "--bin", "waypost"]);
+    command.args(["build", "--quiet", "--locked", "-p", "waypost"]);
     command.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
     if folder.ends_with("release") {
         command.arg("--release");

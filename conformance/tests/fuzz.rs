@@ -7,7 +7,7 @@ use waypost_conformance::notation::{self, What};
 use waypost_conformance::pattern::Names;
 
 /// Mutations per target.
-const ROUNDS: usize = 20_000;
+const ROUNDS: usize = 5_000;
 
 /// SplitMix64: small, seeded, the same everywhere.
 struct Dice(u64);
