@@ -245,10 +245,7 @@ fn with_messages(work: &Work<'_>, call: Call, done: Done<imap::Reply>) {
                 ticket,
                 done,
                 || imap::Found(Err(DOWN)),
-                move |world, _| {
-                    let now = world.settings.clock.wall().secs;
-                    imap::Found(told(world.store.search(handle, &view, &program, now)))
-                },
+                move |world, _| imap::Found(told(world.store.search(handle, &view, &program))),
             );
         }
         other => in_upload(work, other, done),
