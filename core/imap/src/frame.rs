@@ -79,6 +79,11 @@ impl Frame {
         &self.held
     }
 
+    /// True while a command that was refused goes on.
+    pub(crate) fn is_skipping(&self) -> bool {
+        self.refused
+    }
+
     /// Takes the literal into the command.
     pub(crate) fn accept(&mut self, literal: Announced) {
         self.held.extend_from_slice(alloc::format!("{{{}}}\r\n", literal.octets).as_bytes());

@@ -11,6 +11,7 @@ extern crate std;
 
 mod config;
 mod frame;
+pub mod manual;
 mod response;
 pub mod search;
 pub mod server;

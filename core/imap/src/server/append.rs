@@ -6,8 +6,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use bytes::Bytes;
-use waypost_machine::{CallId, Timer};
+use bytes::{Bytes, BytesMut};
+use waypost_machine::{CallId, Timer, Why};
 use waypost_message::date::parse_imap;
 
 use super::{
@@ -23,6 +23,9 @@ use crate::syntax::{flags, mailbox};
 
 /// Octets per [`Call::Append`], about.
 const BLOCK: usize = 64 * 1024;
+
+/// Pieces below this size are copied together.
+const SMALL: usize = 512;
 
 /// Pieces of a message in one [`Call::Append`], at most.
 const PIECES: usize = 256;
@@ -40,8 +43,11 @@ pub(super) struct Append {
     left: u64,
     phase: Phase,
     upload: Option<Upload>,
-    /// Pieces not passed on yet, and their octets.
+    /// Pieces not passed on yet; small ones are copied together, so that none holds on to a large
+    /// buffer.
     pieces: Vec<Bytes>,
+    small: BytesMut,
+    /// Octets in both.
     gathered: usize,
     /// Open calls for pieces.
     open: usize,
@@ -130,6 +136,7 @@ pub(super) fn begin(
         phase: Phase::Body,
         upload: None,
         pieces: Vec::new(),
+        small: BytesMut::new(),
         gathered: 0,
         open: 0,
         failed: None,
@@ -165,10 +172,15 @@ fn refuse(server: &mut Server, cx: &mut Context<'_>, mut job: Box<Append>, line:
 }
 
 impl Append {
-    /// The session ends: the world may forget the message.
+    /// The message is being made durable: no stopping now.
+    pub(super) fn is_committing(&self) -> bool {
+        self.phase == Phase::Committing
+    }
+
+    /// The world may forget the message.
     pub(super) fn abort(&self, cx: &mut Context<'_>) {
         if let Some(upload) = self.upload
-            && self.phase != Phase::Committing
+            && !self.is_committing()
         {
             cx.commit(|ticket| Call::Abort { upload, ticket });
         }
@@ -182,12 +194,27 @@ impl Append {
         }
     }
 
-    fn fail(&mut self, cx: &mut Context<'_>, failure: &Failure) {
-        if self.failed.is_none() {
-            self.failed = Some(response::failure(failure, Missing::TryCreate, &self.wire));
-            self.abort(cx);
-            self.upload = None;
-            self.pieces = Vec::new();
+    fn fail(&mut self, line: String) {
+        self.failed.get_or_insert(line);
+        self.pieces = Vec::new();
+        self.small = BytesMut::new();
+        self.gathered = 0;
+    }
+
+    /// Keeps a piece for the next call.
+    fn gather(&mut self, piece: Bytes) {
+        self.gathered += piece.len();
+        if piece.len() < SMALL {
+            self.small.extend_from_slice(&piece);
+        } else {
+            self.seal();
+            self.pieces.push(piece);
+        }
+    }
+
+    fn seal(&mut self) {
+        if !self.small.is_empty() {
+            self.pieces.push(self.small.split().freeze());
         }
     }
 }
@@ -214,7 +241,8 @@ pub(super) fn answered(
         Reply::Appended(Appended(appended)) => {
             job.open = job.open.saturating_sub(1);
             if let Err(failure) = appended {
-                job.fail(cx, &failure);
+                let line = response::failure(&failure, Missing::TryCreate, &job.wire);
+                job.fail(line);
             }
         }
         Reply::Committed(Committed(committed)) => {
@@ -253,14 +281,14 @@ pub(super) fn advance(server: &mut Server, cx: &mut Context<'_>, mut job: Box<Ap
         Phase::Body => body(server, cx, job),
         Phase::Tail => tail(server, cx, job),
         Phase::Draining => {
-            let Some(upload) = job.upload.filter(|_| job.failed.is_none()) else {
-                cx.disarm(Timer::Body);
-                let line = job.failed.take().unwrap_or_default();
-                return server.end(cx, &line);
-            };
             if job.open > 0 {
                 return Step::Wait(Job::Append(job));
             }
+            if let Some(line) = &job.failed {
+                job.abort(cx);
+                return server.end(cx, line);
+            }
+            let Some(upload) = job.upload else { return Step::Done };
             job.phase = Phase::Committing;
             cx.commit(|ticket| Call::Commit { upload, ticket });
             Step::Wait(Job::Append(job))
@@ -280,40 +308,31 @@ fn body(server: &mut Server, cx: &mut Context<'_>, mut job: Box<Append>) -> Step
         job.left -= piece.len() as u64;
         server.octets.0 += piece.len() as u64;
         if job.failed.is_none() {
-            gather(&mut job, piece);
+            job.gather(piece);
         }
     } else if job.left > 0 {
         return Step::Wait(Job::Append(job));
     }
     let full = job.gathered >= BLOCK || job.pieces.len() >= PIECES;
-    if (full || job.left == 0) && !job.pieces.is_empty() {
+    if (full || job.left == 0) && job.gathered > 0 {
         if job.open >= OPEN {
             return Step::Wait(Job::Append(job));
         }
-        if let Some(upload) = job.upload {
-            let chunks = core::mem::take(&mut job.pieces);
-            job.gathered = 0;
-            job.open += 1;
-            cx.call(server.config.call_timeout, |ticket| Call::Append { upload, chunks, ticket });
-        }
+        pass_on(server, cx, &mut job);
     }
-    if job.left == 0 && job.pieces.is_empty() {
+    if job.left == 0 && job.gathered == 0 {
         job.phase = Phase::Tail;
     }
     Step::Run(Job::Append(job))
 }
 
-/// Keeps a piece; small ones are copied together, so that none holds on to a large buffer.
-fn gather(job: &mut Append, piece: Bytes) {
-    job.gathered += piece.len();
-    match job.pieces.last_mut() {
-        Some(last) if piece.len() < 512 && last.len() < 4096 => {
-            let mut joined = Vec::with_capacity(last.len() + piece.len());
-            joined.extend_from_slice(last);
-            joined.extend_from_slice(&piece);
-            *last = joined.into();
-        }
-        _ => job.pieces.push(piece),
+fn pass_on(server: &Server, cx: &mut Context<'_>, job: &mut Append) {
+    job.seal();
+    job.gathered = 0;
+    let chunks = core::mem::take(&mut job.pieces);
+    if let Some(upload) = job.upload {
+        job.open += 1;
+        cx.call(server.config.call_timeout, |ticket| Call::Append { upload, chunks, ticket });
     }
 }
 
@@ -330,29 +349,18 @@ fn tail(server: &mut Server, cx: &mut Context<'_>, mut job: Box<Append>) -> Step
         Some(Unit::Skipped) => {}
         Some(Unit::Literal(literal)) if !literal.waits => {
             job.tail.skip(literal);
-            stop(cx, &mut job, wrong());
-            return Step::Run(Job::Append(job));
+            job.fail(wrong());
         }
         Some(Unit::Endless) => {
-            server.bye(
-                cx,
-                response::BYE_LITERAL,
-                waypost_machine::Why::Refused,
-                "Literal size too large",
-            );
+            job.abort(cx);
+            server.bye(cx, response::BYE_LITERAL, Why::Refused, "Literal size too large");
             return Step::Done;
         }
-        Some(_) => stop(cx, &mut job, wrong()),
+        Some(_) => job.fail(wrong()),
     }
-    cx.disarm(Timer::Body);
-    job.phase = Phase::Draining;
+    if !job.tail.is_skipping() {
+        cx.disarm(Timer::Body);
+        job.phase = Phase::Draining;
+    }
     Step::Run(Job::Append(job))
-}
-
-fn stop(cx: &mut Context<'_>, job: &mut Append, line: String) {
-    if job.failed.is_none() {
-        job.abort(cx);
-        job.upload = None;
-        job.failed = Some(line);
-    }
 }

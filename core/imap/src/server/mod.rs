@@ -319,11 +319,11 @@ impl Server {
         let line = match command {
             None => {
                 self.tag = "*".into();
-                response::BEFORE_LOGIN.into()
+                if logged_in { response::NO_TAG } else { response::BEFORE_LOGIN }.into()
             }
             Some((tag, name)) if name.is_empty() => {
                 self.tag = tag;
-                response::NO_NAME.into()
+                if logged_in { response::NO_NAME } else { response::BEFORE_LOGIN }.into()
             }
             Some((tag, name)) => {
                 self.tag = tag;
@@ -655,9 +655,10 @@ impl Protocol for Server {
                 }
             }
             Event::Eof => self.close(cx, Why::Gone, "Connection closed"),
-            Event::Stop => match self.job {
+            Event::Stop => match &self.job {
+                Some(Job::Append(job)) if job.is_committing() => self.stopping = true,
                 // Cutting these off harms nobody; others come to their end first.
-                None | Some(Job::Idle(_)) | Some(Job::Login(_)) => {
+                None | Some(Job::Append(_) | Job::Idle(_) | Job::Login(_)) => {
                     self.bye(cx, response::BYE_STOP, Why::Stopped, "Server shutting down");
                 }
                 _ => self.stopping = true,
