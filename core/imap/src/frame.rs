@@ -9,7 +9,7 @@ use core::mem;
 use memchr::memchr;
 use waypost_machine::Inbox;
 
-use crate::syntax::args::{Announced, Ending, ending};
+use crate::syntax::args::{Announced, Ending, ending, ending_of_tail};
 
 /// Octets kept of a command that is too long: enough for tag and name.
 const HEAD: usize = 512;
@@ -126,7 +126,7 @@ impl Frame {
         if let Some(tail) = self.excess.take() {
             // Quotes cannot be told any more: what looks like a literal is taken for one, as
             // octets that are dropped do no harm.
-            match ending(bare(&tail)) {
+            match ending_of_tail(bare(&tail)) {
                 Ending::Literal(_, literal) if !literal.waits => {
                     self.literal = literal.octets;
                     if self.refused {

@@ -221,3 +221,143 @@ fn number(place: usize) -> u32 {
 pub(crate) fn ranges(uids: impl IntoIterator<Item = u32>) -> Set {
     Set::of_sorted(uids)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::ModSeq;
+    use alloc::vec;
+    use proptest::prelude::*;
+
+    fn message(uid: u32, system: u8) -> Message {
+        Message { uid, flags: Flags { system, keywords: 0 }, recent: uid.is_multiple_of(2) }
+    }
+
+    fn view(uids: impl IntoIterator<Item = u32>) -> View {
+        View::new(&uids.into_iter().map(|uid| message(uid, 0)).collect::<Vec<_>>())
+    }
+
+    fn set(text: &str) -> Raw {
+        Raw::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn numbers_and_uids() {
+        let view = view([3, 5, 8, 9]);
+        assert_eq!(view.sequences(&set("1,3:4")), Some(vec![0..1, 2..4]));
+        assert_eq!(view.sequences(&set("*:3")), Some(vec![2..4]));
+        assert_eq!(view.sequences(&set("4:5")), None);
+        assert_eq!(view.uids(&set("4:8,100")), [1..3]);
+        assert_eq!(view.uids(&set("100:*")), [3..4]);
+        assert_eq!(view.uids_at(&[0..1, 2..4]), [3, 8, 9]);
+        let empty = View::default();
+        assert_eq!(empty.sequences(&set("1:*")), Some(vec![]));
+        assert_eq!(empty.sequences(&set("1")), None);
+        assert_eq!(empty.uids(&set("1:*")), []);
+    }
+
+    #[test]
+    fn what_is_gone_keeps_its_number_until_told() {
+        let mut view = view([1, 2, 3]);
+        let gone = Changes { expunged: vec![2], added: vec![message(4, 0)], ..Changes::default() };
+        let news = view.apply(&gone, false, |_, _| false);
+        assert_eq!(news, [News::Exists(4), News::Recent(2)]);
+        assert_eq!(view.uids_at(&view.sequences(&set("2:3")).unwrap()), [3]);
+        let news = view.apply(&Changes::default(), true, |_, _| false);
+        assert_eq!(news, [News::Expunge(2), News::Recent(1)]);
+    }
+
+    /// What can happen to a mailbox.
+    #[derive(Clone, Debug)]
+    enum Deed {
+        Add,
+        Flag(usize, u8),
+        Remove(usize),
+        /// The session asks for what is new; it may hear of what is gone, or not.
+        Look(bool),
+    }
+
+    fn deeds() -> impl Strategy<Value = Vec<Deed>> {
+        let deed = prop_oneof![
+            3 => Just(Deed::Add),
+            2 => (0usize..9, 0u8..32).prop_map(|(at, flags)| Deed::Flag(at, flags)),
+            2 => (0usize..9).prop_map(Deed::Remove),
+            3 => any::<bool>().prop_map(Deed::Look),
+        ];
+        prop::collection::vec(deed, 0..60)
+    }
+
+    proptest! {
+        /// A client that believes what it is told is never wrong about which number is which
+        /// message, and in the end knows all.
+        #[test]
+        fn the_client_is_never_wrong(deeds in deeds()) {
+            let mut mailbox: Vec<Message> = Vec::new();
+            let mut next = 1;
+            let mut changes = Changes::default();
+            let mut view = View::default();
+            let mut client: Vec<Message> = Vec::new();
+            for deed in deeds.into_iter().chain([Deed::Look(true)]) {
+                match deed {
+                    Deed::Add => {
+                        mailbox.push(message(next, 0));
+                        changes.added.push(message(next, 0));
+                        next += 1;
+                    }
+                    Deed::Flag(at, flags) if at < mailbox.len() => {
+                        mailbox[at].flags.system = flags;
+                        let uid = mailbox[at].uid;
+                        if let Some(new) = changes.added.iter_mut().find(|m| m.uid == uid) {
+                            *new = mailbox[at];
+                        } else {
+                            changes.changed.retain(|m| m.uid != uid);
+                            changes.changed.push(mailbox[at]);
+                            changes.changed.sort_by_key(|m| m.uid);
+                        }
+                    }
+                    Deed::Remove(at) if at < mailbox.len() => {
+                        let uid = mailbox.remove(at).uid;
+                        changes.added.retain(|m| m.uid != uid);
+                        changes.changed.retain(|m| m.uid != uid);
+                        changes.expunged.push(uid);
+                        changes.expunged.sort_unstable();
+                    }
+                    Deed::Look(expunge) => {
+                        changes.now = ModSeq(changes.now.0 + 1);
+                        let all = core::mem::take(&mut changes);
+                        for news in view.apply(&all, expunge, |_, _| false) {
+                            match news {
+                                News::Flags { seq, message } => {
+                                    let known = &mut client[seq as usize - 1];
+                                    prop_assert_eq!(known.uid, message.uid);
+                                    *known = message;
+                                }
+                                News::Expunge(seq) => {
+                                    prop_assert!(expunge);
+                                    client.remove(seq as usize - 1);
+                                }
+                                News::Exists(count) => {
+                                    prop_assert!(count as usize > client.len());
+                                    for place in client.len()..count as usize {
+                                        client.push(view.message(place).unwrap());
+                                    }
+                                }
+                                News::Recent(count) => {
+                                    let recent = client.iter().filter(|m| m.recent).count();
+                                    prop_assert_eq!(count as usize, recent);
+                                }
+                            }
+                        }
+                        prop_assert_eq!(view.len() as usize, client.len());
+                        let seen: Vec<_> = (0..client.len()).filter_map(|n| view.message(n)).collect();
+                        prop_assert_eq!(&seen, &client);
+                        if expunge {
+                            prop_assert_eq!(&client, &mailbox);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}

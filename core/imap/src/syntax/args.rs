@@ -191,13 +191,19 @@ pub enum Ending {
 ///
 /// Braces inside a quoted string announce nothing, also where the string lacks its end.
 pub fn ending(line: &[u8]) -> Ending {
+    match ending_of_tail(line) {
+        Ending::Literal(start, _) if in_quotes(&line[..start]) => Ending::Plain,
+        Ending::TooLarge if in_quotes(line) => Ending::Plain,
+        ending => ending,
+    }
+}
+
+/// The same for a line of which only the end is known, and so nothing of quotes.
+pub fn ending_of_tail(line: &[u8]) -> Ending {
     if line.last() != Some(&b'}') {
         return Ending::Plain;
     }
     let Some(open) = memchr::memrchr(b'{', line) else { return Ending::Plain };
-    if in_quotes(&line[..open]) {
-        return Ending::Plain;
-    }
     let start = match line[..open].last() {
         Some(b'~') => open - 1,
         _ => open,

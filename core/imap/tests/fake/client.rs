@@ -74,7 +74,10 @@ impl Client {
         while self.said.is_empty() && self.closed.is_none() {
             self.drain();
             let Step::Wait(wait) = self.session.poll(self.room) else { continue };
-            let Some(until) = wait.until.filter(|until| *until <= end) else { break };
+            let Some(until) = wait.until.filter(|until| *until <= end) else {
+                self.now.mono = end;
+                break;
+            };
             self.now.mono = until;
             self.session.handle(self.now, Input::Tick);
             self.drain();
