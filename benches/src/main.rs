@@ -14,6 +14,8 @@ mod smtp;
 use plan::Plan;
 use server::Server;
 use std::process::ExitCode;
+use std::sync::Arc;
+use waypost_conformance::daemon::{Accounts, Daemon};
 use waypost_conformance::rig::{Options, Rig};
 
 /// What one measurement gave.
@@ -51,9 +53,14 @@ fn compare(plan: &Plan) -> Result<(), String> {
             let rig = start_rig(users, true)?;
             peer = measure(&Server::of_rig(&rig)?, users, plan)?;
         }
-        let ours: Vec<Figure> = Vec::new();
+        let mut ours = Vec::new();
         if plan.waypost {
-            return Err("Waypost is measured once it can be started: use --only peers".into());
+            let rig = Arc::new(start_rig(users, false)?);
+            let accounts = Accounts::Slapd(rig.clone());
+            let limits = [("limits.connections_per_address", "10000"), ("log.level", "\"warn\"")];
+            let mut daemon = Daemon::start(&accounts, &limits).map_err(|e| e.to_string())?;
+            ours = measure(&Server::waypost(&rig, &daemon)?, users, plan)?;
+            daemon.down().map_err(|e| e.to_string())?;
         }
         if ours.is_empty() {
             rows.extend(peer.into_iter().map(|figure| (figure, None)));

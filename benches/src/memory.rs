@@ -10,7 +10,7 @@ use waypost_conformance::replay::command;
 /// KiB of all processes of the server.
 pub(crate) fn kib(server: &Server) -> Result<f64, String> {
     let mut total = 0.0;
-    for pid in family(&server.masters()?) {
+    for pid in family(server.masters()) {
         let Ok(text) = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) else { continue };
         let line = text.lines().find_map(|l| l.strip_prefix("Pss:")).unwrap_or_default();
         let number = line.trim().trim_end_matches(" kB");

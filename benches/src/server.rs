@@ -1,10 +1,12 @@
 //! The servers under load.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use waypost_conformance::daemon::Daemon;
 use waypost_conformance::net::{self, Endpoint};
 use waypost_conformance::rig::Rig;
 
@@ -20,8 +22,8 @@ pub(crate) struct Server {
     pub(crate) tls: Arc<rustls::ClientConfig>,
     /// Where the homes lie.
     homes: PathBuf,
-    /// Files that hold the process id of a first process.
-    pid_files: Vec<PathBuf>,
+    /// Its first processes.
+    masters: Vec<u32>,
     /// Directories that hold messages not delivered yet.
     queues: Vec<PathBuf>,
     slapd_log: PathBuf,
@@ -31,7 +33,6 @@ impl Server {
     /// The rig's Postfix and Dovecot.
     pub(crate) fn of_rig(rig: &Rig) -> Result<Self, String> {
         let dir = rig.dir();
-        let here = |port| Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let queue = dir.join("postfix/queue");
         Ok(Self {
             name: "peers",
@@ -39,20 +40,33 @@ impl Server {
             imaps: here(rig.imaps_port()),
             tls: net::trusting(&dir.join("tls/CA.pem")).map_err(|e| e.to_string())?,
             homes: dir.join("home/mail"),
-            pid_files: vec![queue.join("pid/master.pid"), dir.join("dovecot/run/master.pid")],
+            masters: vec![
+                pid(&queue.join("pid/master.pid"))?,
+                pid(&dir.join("dovecot/run/master.pid"))?,
+            ],
             queues: ["maildrop", "incoming", "active"].map(|q| queue.join(q)).to_vec(),
             slapd_log: dir.join("log/slapd.log"),
         })
     }
 
+    /// Waypost, on the slapd of a rig.
+    pub(crate) fn waypost(rig: &Rig, daemon: &Daemon) -> Result<Self, String> {
+        let stage = daemon.stage(VecDeque::new());
+        Ok(Self {
+            name: "Waypost",
+            smtp: here(stage.smtp),
+            imaps: here(stage.imaps),
+            tls: net::trusting(&daemon.ca()).map_err(|e| e.to_string())?,
+            homes: daemon.homes(),
+            masters: vec![daemon.pid().ok_or("the daemon is gone")?],
+            queues: vec![daemon.dir().join("spool")],
+            slapd_log: rig.dir().join("log/slapd.log"),
+        })
+    }
+
     /// Process ids of its first processes.
-    pub(crate) fn masters(&self) -> Result<Vec<u32>, String> {
-        let mut pids = Vec::new();
-        for file in &self.pid_files {
-            let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
-            pids.push(text.trim().parse().map_err(|_| format!("no pid: {text}"))?);
-        }
-        Ok(pids)
+    pub(crate) fn masters(&self) -> &[u32] {
+        &self.masters
     }
 
     /// Messages in `new` and `cur` of all users' INBOX.
@@ -85,6 +99,15 @@ impl Server {
         let operations = [" SRCH base=", " BIND dn=", " CMP dn=", " EXT oid="];
         Ok(log.lines().filter(|l| operations.iter().any(|o| l.contains(o))).count())
     }
+}
+
+fn here(port: u16) -> Endpoint {
+    Endpoint::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+}
+
+fn pid(file: &Path) -> Result<u32, String> {
+    let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    text.trim().parse().map_err(|_| format!("no pid: {text}"))
 }
 
 fn holds_file(folder: &Path) -> bool {
