@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use waypost_imap::Config;
-use waypost_imap::server::{Fact, Notice, Server};
+use waypost_imap::server::{Call, Fact, Notice, Server};
 use waypost_machine::{Input, Limits, Machine, Now, Session, Step, TlsInfo, UnixTime, Why};
 use waypost_mail::Peer;
 
@@ -24,6 +24,8 @@ pub struct Client {
     pub facts: Vec<Fact>,
     /// Octets per [`Machine::poll`].
     pub room: usize,
+    /// Calls that the world does not answer: those whose `Debug` text begins so.
+    pub mute: &'static [&'static str],
 }
 
 impl Client {
@@ -40,6 +42,7 @@ impl Client {
             closed: None,
             facts: Vec::new(),
             room: usize::MAX,
+            mute: &[],
         };
         client.drain();
         client
@@ -118,11 +121,17 @@ impl Client {
         self.text()
     }
 
+    fn is_mute(&self, call: &Call) -> bool {
+        let text = format!("{call:?}");
+        self.mute.iter().any(|name| text.starts_with(name))
+    }
+
     /// Works until the machine waits; how many octets it would take.
     fn drain(&mut self) -> usize {
         loop {
             match self.session.poll(self.room) {
                 Step::Send(bytes) => self.said.extend_from_slice(&bytes),
+                Step::Call(call) if self.is_mute(&call) => drop(call),
                 Step::Call(call) => {
                     let answer = self.world.borrow_mut().run(call);
                     self.session.handle(self.now, Input::Answer(answer));
