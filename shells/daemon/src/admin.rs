@@ -9,9 +9,10 @@ use std::sync::mpsc::channel;
 
 use waypost_machine::Secret;
 use waypost_sasl::Verified;
-use waypost_world::{SystemClock, World};
+use waypost_world::SystemClock;
 
 use crate::files::ConfigFile;
+use crate::settings::Running;
 use crate::{files, server, settings};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
@@ -53,7 +54,7 @@ pub(crate) fn check(path: &Path) -> Outcome {
         }
     }
     match open(&file) {
-        Ok(world) => {
+        Ok(Running { world, .. }) => {
             for finding in wait(|done| world.check(done))? {
                 report(finding.good, &finding.text);
             }
@@ -66,7 +67,8 @@ pub(crate) fn check(path: &Path) -> Outcome {
 
 /// Prints the value; fails without a word when there is none, as postmap does.
 pub(crate) fn query(path: &Path, map: &str, key: &str) -> Outcome {
-    let world = open(&ConfigFile::read(path)?)?;
+    let running = open(&ConfigFile::read(path)?)?;
+    let world = &running.world;
     let value = wait(|done| world.query(map, key, done))?;
     world.stop();
     match value? {
@@ -80,7 +82,8 @@ pub(crate) fn query(path: &Path, map: &str, key: &str) -> Outcome {
 
 /// Prints how a password check went; fails unless it was accepted.
 pub(crate) fn auth_test(path: &Path, user: &str) -> Outcome {
-    let world = open(&ConfigFile::read(path)?)?;
+    let running = open(&ConfigFile::read(path)?)?;
+    let world = &running.world;
     let password = Secret::new(password(user)?.into_boxed_str());
     let test = wait(|done| world.auth_test(user, password, done))?;
     world.stop();
@@ -108,7 +111,7 @@ fn password(user: &str) -> io::Result<String> {
     Ok(line.trim_end_matches(['\r', '\n']).into())
 }
 
-fn open(file: &ConfigFile) -> Result<World, Box<dyn Error>> {
+fn open(file: &ConfigFile) -> Result<Running, Box<dyn Error>> {
     settings::world(file, Arc::new(SystemClock::default()))
 }
 

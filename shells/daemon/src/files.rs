@@ -43,7 +43,7 @@ impl ConfigFile {
 
     /// Where a path of the configuration leads.
     pub(crate) fn at(&self, path: &str) -> PathBuf {
-        self.path.parent().unwrap_or(Path::new("/")).join(path)
+        self.path.parent().unwrap_or_else(|| Path::new("/")).join(path)
     }
 }
 

@@ -7,27 +7,29 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
+use waypost_config::Config;
 use waypost_driver::TlsConfigs;
 use waypost_imap as imap;
 use waypost_machine::{Limits, Time};
 use waypost_mail::Peer;
 use waypost_smtp::server as smtp;
-use waypost_world::{Clock, World};
+use waypost_world::Clock;
 
 use crate::files::{self, ConfigFile};
 use crate::listen::{self, Listening, Service};
 use crate::log;
 use crate::registry::{self, Full, Place, Registry};
+use crate::session::auth::Auth;
 use crate::session::imap::Imap;
 use crate::session::smtp::Smtp;
 use crate::session::{Link, Session};
-use crate::settings;
+use crate::settings::{self, Running};
 use crate::tls::{Certificates, Files};
 
 /// A server that has its sockets, its certificates and its world.
 pub struct Server {
     clock: Arc<dyn Clock>,
-    world: World,
+    running: Running,
     registry: Arc<Registry>,
     sockets: Mutex<Vec<(Service, Listening)>>,
     tls: TlsConfigs,
@@ -35,6 +37,7 @@ pub struct Server {
     smtp: settings::SmtpServices,
     imap: Arc<imap::Config>,
     imaps: Arc<imap::Config>,
+    auth: Config,
     stop_timeout: Duration,
 }
 
@@ -55,9 +58,9 @@ impl Server {
             let socket = listen::open_auth(&file.at(&socket.path), socket)?;
             sockets.push((Service::Auth, socket));
         }
-        let world = settings::world(file, Arc::clone(&clock))?;
+        let running = settings::world(file, Arc::clone(&clock))?;
         Ok(Arc::new(Self {
-            world,
+            running,
             registry: Registry::new(registry::Limits {
                 total: config.limits.connections,
                 per_address: config.limits.connections_per_address,
@@ -67,6 +70,7 @@ impl Server {
             smtp: settings::smtp(config, tls.server.is_some()),
             imap: settings::imap(config, false),
             imaps: settings::imap(config, true),
+            auth: config.clone(),
             tls,
             certificates,
             clock,
@@ -80,9 +84,9 @@ impl Server {
         let each = sockets.iter().map(|(service, socket)| {
             let address = match socket {
                 Listening::Tcp(socket) => socket.local_addr().map(|at| at.to_string()),
-                Listening::Unix(socket) => socket
-                    .local_addr()
-                    .map(|at| at.as_pathname().unwrap_or(Path::new("?")).display().to_string()),
+                Listening::Unix(socket) => socket.local_addr().map(|at| {
+                    at.as_pathname().unwrap_or_else(|| Path::new("?")).display().to_string()
+                }),
             };
             format!("{} on {}", service.name(), address.unwrap_or_default())
         });
@@ -121,14 +125,21 @@ impl Server {
 
     /// A session for a connection to the auth socket; `None` when there are too many.
     pub fn accept_auth(&self) -> Option<Box<dyn Session>> {
-        None
+        let place = self.registry.admit(None).ok()?;
+        let connection = u32::try_from(place.id() & u64::from(u32::MAX)).unwrap_or(0);
+        let config = settings::auth(&self.auth, connection)?;
+        let server = waypost_auth::Server::new(config);
+        let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
+        let role = Auth::new(self.running.world.clone());
+        let tls = TlsConfigs::default();
+        Some(Box::new(Link::new(machine, role, tls, place, Arc::clone(&self.clock))))
     }
 
     fn smtp(&self, config: &Arc<smtp::Config>, peer: Peer, place: Place) -> Box<dyn Session> {
         let log = log::smtp::Session::new(config, peer.clone());
         let server = smtp::Server::new(Arc::clone(config), peer);
         let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
-        let role = Smtp::new(self.world.clone(), log);
+        let role = Smtp::new(self.running.world.clone(), log);
         Box::new(Link::new(machine, role, self.tls.clone(), place, Arc::clone(&self.clock)))
     }
 
@@ -143,7 +154,7 @@ impl Server {
         let log = log::imap::Session::new(clock, peer.clone(), local.ip(), place.id());
         let server = waypost_imap::server::Server::new(Arc::clone(config), peer);
         let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
-        let role = Imap::new(self.world.clone(), log);
+        let role = Imap::new(self.running.world.clone(), log);
         Box::new(Link::new(machine, role, self.tls.clone(), place, Arc::clone(&self.clock)))
     }
 
@@ -193,7 +204,7 @@ impl Server {
 
     /// Finishes what was begun.
     pub(crate) fn finish(&self) {
-        self.world.stop();
+        self.running.world.stop();
         tracing::info!(target: "waypost", "stopped");
     }
 

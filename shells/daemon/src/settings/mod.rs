@@ -1,16 +1,24 @@
 //! The configuration, in the terms of those who act on it.
 
+mod tables;
+
+use std::process;
 use std::sync::Arc;
+
+use rustls::crypto::ring::default_provider;
 
 use waypost_config::{BareNewline, Config};
 use waypost_imap as imap;
+use waypost_ldap3::Client;
+use waypost_route::{Domains, Gid, Map, Policy};
 use waypost_sasl::Mechanism;
 use waypost_smtp::server as smtp;
-use waypost_world::{Clock, Settings, World};
+use waypost_world::{Cache, Clock, Settings, World};
 
 use crate::files::ConfigFile;
 use crate::log;
 use crate::server::StartError;
+use tables::Tables;
 
 /// The settings of the three services that receive mail.
 pub(crate) struct SmtpServices {
@@ -47,11 +55,7 @@ pub(crate) fn smtp(config: &Config, tls: bool) -> SmtpServices {
             banner: s.banner.clone(),
             service: name.into(),
             tls,
-            mechanisms: s
-                .sasl_mechanisms
-                .iter()
-                .filter_map(|name| Mechanism::parse(name))
-                .collect(),
+            mechanisms: mechanisms(config),
             broken_sasl_auth_clients: s.broken_sasl_auth_clients,
             message_size_limit: config.mail.message_size_limit,
             recipient_limit: s.recipient_limit,
@@ -77,11 +81,10 @@ pub(crate) fn smtp(config: &Config, tls: bool) -> SmtpServices {
 
 /// The settings of IMAP, with TLS from the start or by STARTTLS.
 pub(crate) fn imap(config: &Config, implicit_tls: bool) -> Arc<imap::Config> {
-    let mechanisms = config.smtp.sasl_mechanisms.iter();
     Arc::new(imap::Config {
         implicit_tls,
         starttls: !implicit_tls,
-        mechanisms: mechanisms.filter_map(|name| Mechanism::parse(name)).collect(),
+        mechanisms: mechanisms(config),
         append_limit: config.mail.message_size_limit,
         login_timeout: config.imap.login_timeout,
         idle_timeout: config.imap.idle_timeout,
@@ -90,18 +93,75 @@ pub(crate) fn imap(config: &Config, implicit_tls: bool) -> Arc<imap::Config> {
     })
 }
 
+/// The settings of one connection to the auth socket; `None` without random numbers.
+pub(crate) fn auth(config: &Config, connection: u32) -> Option<waypost_auth::Config> {
+    let mut random = [0; 16];
+    default_provider().secure_random.fill(&mut random).ok()?;
+    let cookie: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(waypost_auth::Config {
+        mechanisms: mechanisms(config),
+        failure_delay: config.auth.failure_delay,
+        ..waypost_auth::Config::new(process::id(), connection, &cookie)
+    })
+}
+
+fn mechanisms(config: &Config) -> Vec<Mechanism> {
+    config.smtp.sasl_mechanisms.iter().filter_map(|name| Mechanism::parse(name)).collect()
+}
+
+/// A world, and what it stands on.
+pub(crate) struct Running {
+    pub(crate) world: World,
+    /// Threads of the LDAP client.
+    _client: Option<Client>,
+}
+
 /// Starts the world.
-pub(crate) fn world(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<World, StartError> {
+pub(crate) fn world(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
     let config = &file.config;
-    let mut settings = Settings::new(
-        config.hostname.as_str(),
-        file.at(&config.spool.directory),
-        Arc::new(log::message::event),
-    );
+    let tables = tables::read(file, Arc::clone(&clock))?;
+    let spool = file.at(&config.spool.directory);
+    let log = Arc::new(log::message::event);
+    let mut settings = Settings::new(config.hostname.as_str(), spool, log);
+    settings.policy = policy(config, &tables)?;
+    settings.maps = tables.maps;
+    settings.logins = tables.logins;
+    settings.cache = Cache {
+        positive: config.cache.positive,
+        negative: config.cache.negative,
+        entries: config.cache.entries,
+    };
+    settings.mail_location = format!("maildir:{}", config.mail.mail_location).into();
+    settings.allowed_bases = config.mail.allowed_bases.iter().map(|base| file.at(base)).collect();
+    settings.minimum_uid = config.mail.minimum_uid;
     settings.clock = clock;
     settings.file_threads = config.limits.file_threads;
     settings.spool.minimal_backoff = config.spool.minimal_backoff_time;
     settings.spool.maximal_backoff = config.spool.maximal_backoff_time;
     settings.spool.run_delay = config.spool.queue_run_delay;
-    Ok(World::start(settings)?)
+    Ok(Running { world: World::start(settings)?, _client: tables.client })
+}
+
+fn policy(config: &Config, tables: &Tables) -> Result<Policy, StartError> {
+    let policy = Policy {
+        virtual_mailbox_domains: Domains {
+            listed: config.mail.mailbox_domains.iter().map(|d| d.as_str().into()).collect(),
+            table: false,
+        },
+        mynetworks: config.smtp.mynetworks.clone(),
+        relay_restrictions: config.smtp.relay_restrictions.clone(),
+        recipient_restrictions: config.smtp.recipient_restrictions.clone(),
+        sender_login_maps: tables.maps.contains_key(&Map::SenderLogins),
+        recipient_delimiter: config.smtp.recipient_delimiter.clone().into(),
+        virtual_mailbox_base: config.mail.virtual_mailbox_base.clone().into(),
+        minimum_uid: config.mail.minimum_uid,
+        gid: match tables.maps.contains_key(&Map::Gids) {
+            true => Gid::Table,
+            false => Gid::SameAsUid,
+        },
+        postmaster: config.mail.postmaster.clone(),
+        ..Policy::new(config.hostname.as_str())
+    };
+    policy.check()?;
+    Ok(policy)
 }
