@@ -17,7 +17,7 @@ use crate::syntax::list::{self as syntax, List as Wanted};
 use crate::syntax::mailbox;
 
 /// Mailboxes per [`Call::Status`] of LIST-STATUS.
-const STATUS_BATCH: usize = 64;
+const STATUS_BATCH: usize = 32;
 
 /// A LIST or LSUB under way.
 pub(super) struct List {

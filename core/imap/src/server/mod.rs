@@ -17,7 +17,7 @@
 //! | APPEND | `append.rs` |
 //! | IDLE | `idle.rs` |
 //!
-//! A verb's `begin` reads its arguments and asks the world; the answer comes to its `answered`;
+//! `intake.rs` finds the verb of a command. Its `begin` reads the arguments and asks the world; the answer comes to its `answered`;
 //! what has much to say says it in `advance`, as room allows. Each gives a [`Step`].
 
 mod append;
@@ -27,6 +27,7 @@ mod copy;
 mod expunge;
 mod fetch;
 mod idle;
+mod intake;
 mod list;
 mod login;
 mod mailbox;
@@ -48,11 +49,10 @@ use waypost_machine::{CallId, Cx, Event, Progress, Protocol, Timer, TlsInfo, Tls
 use waypost_mail::{Account, Peer};
 
 use crate::config::Config;
-use crate::frame::{Frame, Unit};
+use crate::frame::Frame;
 use crate::response::{self, Refusal};
 use crate::state::{Selected, State};
-use crate::syntax::args::{Announced, Arg, args};
-use crate::syntax::command::{Head, HeadError, head};
+use crate::syntax::args::Arg;
 
 type Context<'a> = Cx<'a, Server>;
 
@@ -117,7 +117,8 @@ struct Command<'a> {
 }
 
 impl Server {
-    /// A session with a client that has just connected.
+    /// A session with a client that has just connected. [`waypost_machine::Limits::input`] must be
+    /// 16 KiB at least: a response to AUTHENTICATE may be a line of nearly that length.
     pub fn new(config: Arc<Config>, peer: Peer) -> Self {
         Self {
             config,
@@ -192,293 +193,6 @@ impl Server {
 
     fn selected(&mut self) -> Result<&mut Selected, Refusal> {
         self.state.selected().ok_or(response::NOT_SELECTED)
-    }
-
-    // --- commands ---
-
-    fn next_command(&mut self, cx: &mut Context<'_>) -> Progress {
-        if self.stopping {
-            self.bye(cx, response::BYE_STOP, Why::Stopped, "Server shutting down");
-            return Progress::Blocked;
-        }
-        let limit = match self.state {
-            State::NotAuthenticated => self.config.login_command_limit,
-            _ => self.config.command_limit,
-        };
-        let before = cx.input.len();
-        let unit = self.frame.next(cx.input, limit);
-        self.octets.0 += (before - cx.input.len()) as u64;
-        let Some(unit) = unit else { return Progress::Blocked };
-        match unit {
-            Unit::Command(command) => self.command(cx, &command),
-            Unit::Literal(literal) => self.literal(cx, literal),
-            Unit::Endless => {
-                self.bye(cx, response::BYE_LITERAL, Why::Refused, "Literal size too large");
-            }
-            Unit::TooLong(_) if self.account().is_none() => {
-                self.bye(cx, response::BYE_TOO_LONG, Why::Refused, "Input buffer full");
-            }
-            Unit::TooLong(start) => match head(&start) {
-                Ok(head) => self.refuse(cx, &head, &response::TOO_LONG),
-                Err(error) => self.headless(cx, error),
-            },
-            Unit::Skipped => {
-                if let Some(line) = self.refused.take() {
-                    self.bad_command(cx, &line);
-                }
-            }
-        }
-        Progress::More
-    }
-
-    fn command(&mut self, cx: &mut Context<'_>, command: &[u8]) {
-        let head = match head(command) {
-            Ok(head) => head,
-            Err(error) => return self.headless(cx, error),
-        };
-        self.tag = String::from_utf8_lossy(head.tag).into();
-        cx.disarm(Timer::Idle);
-        let step = match args(head.rest) {
-            Ok(args) => {
-                let command = Command { uid: head.uid, args: &args };
-                self.dispatch(cx, &head.name, &command)
-            }
-            Err(error) => match self.is_known(&head) {
-                true => Err(error.into()),
-                false => Err(response::UNKNOWN),
-            },
-        };
-        match step {
-            Ok(step) => {
-                self.bad = 0;
-                self.settle(cx, step);
-            }
-            Err(refusal) => self.refuse(cx, &head, &refusal),
-        }
-    }
-
-    /// A literal is announced: before it is sent, if the client waits, is a good time to refuse.
-    fn literal(&mut self, cx: &mut Context<'_>, literal: Announced) {
-        let held = self.frame.held();
-        let head = match head(held) {
-            Ok(head) => head,
-            Err(HeadError::Tag) => {
-                return self.refuse_literal(cx, None, literal, &response::UNKNOWN);
-            }
-            Err(HeadError::Name(tag)) => {
-                let tag = String::from_utf8_lossy(tag).into();
-                return self.refuse_literal(
-                    cx,
-                    Some((tag, String::new())),
-                    literal,
-                    &response::UNKNOWN,
-                );
-            }
-        };
-        let name = full_name(&head);
-        let tag: Box<str> = String::from_utf8_lossy(head.tag).into();
-        let limit = match self.state {
-            State::NotAuthenticated => self.config.login_command_limit,
-            _ => self.config.command_limit,
-        };
-        if !self.is_known(&head) {
-            return self.refuse_literal(cx, Some((tag, name)), literal, &response::UNKNOWN);
-        }
-        if head.name == "APPEND" && append::is_message(head.rest) {
-            self.tag = tag;
-            let command = self.frame.take();
-            cx.disarm(Timer::Idle);
-            let step = append::begin(self, cx, &command, literal);
-            self.settle(cx, step);
-            return;
-        }
-        let after = (held.len() as u64).saturating_add(literal.octets);
-        if after > limit as u64 {
-            if self.account().is_none() {
-                return self.bye(cx, response::BYE_LITERAL, Why::Refused, "Literal size too large");
-            }
-            let refusal = response::LITERAL_TOO_LARGE;
-            return self.refuse_literal(cx, Some((tag, name)), literal, &refusal);
-        }
-        self.frame.accept(literal);
-        if literal.waits {
-            self.send(cx, response::CONTINUE);
-        }
-    }
-
-    /// Refuses a command at its literal. A client that waits hears it now; otherwise the literal
-    /// has to pass first, and whatever of the command is behind it.
-    fn refuse_literal(
-        &mut self,
-        cx: &mut Context<'_>,
-        command: Option<(Box<str>, String)>,
-        literal: Announced,
-        refusal: &Refusal,
-    ) {
-        let logged_in = self.account().is_some();
-        let line = match command {
-            None => {
-                self.tag = "*".into();
-                if logged_in { response::NO_TAG } else { response::BEFORE_LOGIN }.into()
-            }
-            Some((tag, name)) if name.is_empty() => {
-                self.tag = tag;
-                if logged_in { response::NO_NAME } else { response::BEFORE_LOGIN }.into()
-            }
-            Some((tag, name)) => {
-                self.tag = tag;
-                response::refusal(refusal, &name, logged_in)
-            }
-        };
-        if literal.waits {
-            self.frame.clear();
-            self.bad_command(cx, &line);
-        } else {
-            self.frame.skip(literal);
-            self.refused = Some(line);
-        }
-    }
-
-    fn refuse(&mut self, cx: &mut Context<'_>, head: &Head<'_>, refusal: &Refusal) {
-        self.tag = String::from_utf8_lossy(head.tag).into();
-        let logged_in = self.account().is_some();
-        let line = response::refusal(refusal, &full_name(head), logged_in);
-        match refusal {
-            Refusal::No(_) => {
-                self.end(cx, &line);
-                self.idle_again(cx);
-            }
-            _ => self.bad_command(cx, &line),
-        }
-    }
-
-    fn headless(&mut self, cx: &mut Context<'_>, error: HeadError<'_>) {
-        let logged_in = self.account().is_some();
-        match error {
-            HeadError::Tag => {
-                self.tag = "*".into();
-                let line = if logged_in { response::NO_TAG } else { response::BEFORE_LOGIN };
-                self.bad_command(cx, line);
-            }
-            HeadError::Name(tag) => {
-                self.tag = String::from_utf8_lossy(tag).into();
-                let line = if logged_in { response::NO_NAME } else { response::BEFORE_LOGIN };
-                self.bad_command(cx, line);
-            }
-        }
-    }
-
-    /// Says that a command was bad; after too many of them in a row, good-bye.
-    fn bad_command(&mut self, cx: &mut Context<'_>, line: &str) {
-        self.bad += 1;
-        let limit = match self.state {
-            State::NotAuthenticated => self.config.bad_before_login,
-            _ => self.config.bad_after_login,
-        };
-        if self.bad >= limit {
-            let reason = "Too many invalid IMAP commands";
-            return self.bye(cx, response::BYE_BAD_COMMANDS, Why::Refused, reason);
-        }
-        self.end(cx, line);
-        self.idle_again(cx);
-    }
-
-    /// Whether there is such a command now.
-    fn is_known(&self, head: &Head<'_>) -> bool {
-        let names = match (&self.state, head.uid) {
-            (State::NotAuthenticated, _) => BEFORE_LOGIN,
-            (_, true) => WITH_UID,
-            (_, false) => AFTER_LOGIN,
-        };
-        names.contains(&head.name.as_str())
-    }
-
-    fn dispatch(
-        &mut self,
-        cx: &mut Context<'_>,
-        name: &str,
-        command: &Command<'_>,
-    ) -> Result<Step, Refusal> {
-        match (&self.state, command.uid) {
-            (State::NotAuthenticated, false) => self.before_login(cx, name, command),
-            (State::NotAuthenticated, true) => Err(response::UNKNOWN),
-            (_, true) => self.with_uid(cx, name, command),
-            (_, false) => self.after_login(cx, name, command),
-        }
-    }
-
-    fn before_login(
-        &mut self,
-        cx: &mut Context<'_>,
-        name: &str,
-        command: &Command<'_>,
-    ) -> Result<Step, Refusal> {
-        match name {
-            "AUTHENTICATE" => login::authenticate(self, cx, command),
-            "CAPABILITY" => Ok(capability::capability(self, cx)),
-            "ENABLE" => Ok(capability::enable_early(self, cx)),
-            "ID" => Ok(capability::id(self, cx)),
-            "LOGIN" => login::login(self, cx, command),
-            "LOGOUT" => Ok(capability::logout(self, cx)),
-            "NOOP" => Ok(self.end(cx, "OK NOOP completed.")),
-            "STARTTLS" => login::starttls(self, cx),
-            _ => Err(response::UNKNOWN),
-        }
-    }
-
-    fn after_login(
-        &mut self,
-        cx: &mut Context<'_>,
-        name: &str,
-        command: &Command<'_>,
-    ) -> Result<Step, Refusal> {
-        match name {
-            "APPEND" => append::without_literal(command),
-            "CAPABILITY" => Ok(capability::capability(self, cx)),
-            "CHECK" => sync::check(self, cx),
-            "CLOSE" => select::close(self, cx),
-            "COPY" => copy::begin(self, cx, command, false),
-            "CREATE" => mailbox::create(self, cx, command),
-            "DELETE" => mailbox::delete(self, cx, command),
-            "ENABLE" => Ok(capability::enable(self, cx)),
-            "EXAMINE" => select::begin(self, cx, command, false),
-            "EXPUNGE" => expunge::begin(self, cx, command),
-            "FETCH" => fetch::begin(self, cx, command),
-            "ID" => Ok(capability::id(self, cx)),
-            "IDLE" => Ok(idle::begin(self, cx)),
-            "LIST" => list::list(self, cx, command),
-            "LOGOUT" => Ok(capability::logout(self, cx)),
-            "LSUB" => list::lsub(self, cx, command),
-            "MOVE" => copy::begin(self, cx, command, true),
-            "NAMESPACE" => Ok(capability::namespace(self, cx)),
-            "NOOP" => Ok(sync::noop(self, cx)),
-            "RENAME" => mailbox::rename(self, cx, command),
-            "SEARCH" => search::begin(self, cx, command),
-            "SELECT" => select::begin(self, cx, command, true),
-            "STATUS" => status::begin(self, cx, command),
-            "STORE" => store::begin(self, cx, command),
-            "SUBSCRIBE" => mailbox::subscribe(self, cx, command, true),
-            "UNSELECT" => select::unselect(self, cx),
-            "UNSUBSCRIBE" => mailbox::subscribe(self, cx, command, false),
-            _ => Err(response::UNKNOWN),
-        }
-    }
-
-    fn with_uid(
-        &mut self,
-        cx: &mut Context<'_>,
-        name: &str,
-        command: &Command<'_>,
-    ) -> Result<Step, Refusal> {
-        match name {
-            "COPY" => copy::begin(self, cx, command, false),
-            "EXPUNGE" => expunge::begin(self, cx, command),
-            "FETCH" => fetch::begin(self, cx, command),
-            "MOVE" => copy::begin(self, cx, command, true),
-            "SEARCH" => search::begin(self, cx, command),
-            "STORE" => store::begin(self, cx, command),
-            _ => Err(response::UNKNOWN),
-        }
     }
 
     // --- jobs ---
@@ -558,45 +272,6 @@ impl Server {
         let line = format!("* OK [CAPABILITY {capabilities}] {} ready.\r\n", self.config.product);
         self.send(cx, &line);
     }
-}
-
-const BEFORE_LOGIN: &[&str] =
-    &["AUTHENTICATE", "CAPABILITY", "ENABLE", "ID", "LOGIN", "LOGOUT", "NOOP", "STARTTLS"];
-
-const AFTER_LOGIN: &[&str] = &[
-    "APPEND",
-    "CAPABILITY",
-    "CHECK",
-    "CLOSE",
-    "COPY",
-    "CREATE",
-    "DELETE",
-    "ENABLE",
-    "EXAMINE",
-    "EXPUNGE",
-    "FETCH",
-    "ID",
-    "IDLE",
-    "LIST",
-    "LOGOUT",
-    "LSUB",
-    "MOVE",
-    "NAMESPACE",
-    "NOOP",
-    "RENAME",
-    "SEARCH",
-    "SELECT",
-    "STATUS",
-    "STORE",
-    "SUBSCRIBE",
-    "UNSELECT",
-    "UNSUBSCRIBE",
-];
-
-const WITH_UID: &[&str] = &["COPY", "EXPUNGE", "FETCH", "MOVE", "SEARCH", "STORE"];
-
-fn full_name(head: &Head<'_>) -> String {
-    if head.uid { format!("UID {}", head.name) } else { head.name.clone() }
 }
 
 impl Protocol for Server {

@@ -198,10 +198,10 @@ fn returned(options: &[Arg<'_>], found: &mut List) -> Result<(), SyntaxError> {
 }
 
 /// Holds a name against a pattern: `*` is anything, `%` anything but the separator. `INBOX` is
-/// itself in any letter case.
+/// itself in any letter case, also where mailboxes lie below it.
 pub fn matches(pattern: &str, name: &str) -> bool {
-    let inbox = name == "INBOX";
-    let same = |a: u8, b: u8| a == b || (inbox && a.eq_ignore_ascii_case(&b));
+    let inbox = if name == "INBOX" || name.starts_with("INBOX.") { 5 } else { 0 };
+    let same = |a: u8, b: u8, at: usize| a == b || (at < inbox && a.eq_ignore_ascii_case(&b));
     // At most one restart point is needed for each kind of wildcard: what lies before the last
     // `*` never has to be looked at again, nor what lies before a `%` that came after it.
     let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
@@ -221,7 +221,7 @@ pub fn matches(pattern: &str, name: &str) -> bool {
                 percent = Some((p, n));
                 continue;
             }
-            (Some(a), Some(b)) if same(*a, *b) => {
+            (Some(a), Some(b)) if same(*a, *b, n) => {
                 p += 1;
                 n += 1;
                 continue;
@@ -288,6 +288,9 @@ mod tests {
             ("%", "INBOX", true),
             ("inbox", "INBOX", true),
             ("in%", "INBOX", true),
+            ("inbox.%", "INBOX.sub", true),
+            ("inbox.%", "INBOX.Sub", true),
+            ("INBOX.s%", "INBOX.Sub", false),
             ("w*", "Work", false),
             ("Work.%", "Work.2026", true),
             ("Work.%", "Work.2026.Q1", false),
