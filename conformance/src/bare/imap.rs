@@ -5,7 +5,9 @@ use super::{Bare, World};
 use crate::net::Link;
 use crate::replay::User;
 use std::collections::BTreeMap;
+use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
@@ -36,14 +38,21 @@ impl Place {
     /// # Errors
     /// What keeps the world from starting.
     pub fn new(dir: PathBuf, users: &[User]) -> io::Result<Self> {
-        let settings = Settings::new("mail.example.com", dir.join("spool"), Arc::new(Quiet));
+        // Users work with their own rights: they must be able to reach their homes.
+        let homes = dir.join("home");
+        fs::create_dir_all(&homes)?;
+        for folder in [&dir, &homes] {
+            fs::set_permissions(folder, PermissionsExt::from_mode(0o755))?;
+        }
+        let mut settings = Settings::new("mail.example.com", dir.join("spool"), Arc::new(Quiet));
+        settings.allowed_bases.push(homes.clone());
         let store = Store::start(settings).map_err(io::Error::other)?;
         let own = users.iter().map(|u| (u.name.clone(), u.password.clone()));
         let article = [("mail000", "secret000"), ("mail001", "secret001")];
         let article = article.map(|(user, password)| (user.to_owned(), password.to_owned()));
         Ok(Self {
             store,
-            homes: dir.join("home"),
+            homes,
             config: Arc::new(Config::default()),
             passwords: own.chain(article).collect(),
         })
