@@ -101,6 +101,8 @@ fn serve(
         },
         Arc::clone(&clock),
     )?;
+    process::raise_file_limit();
+    process::tell_identity();
     let server = Server::start(file, clock)?;
     process::watch(&server, log)?;
     process::ready();

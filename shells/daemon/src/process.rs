@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::unistd::{Uid, setgroups};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -22,6 +23,26 @@ pub(crate) fn drop_groups() -> io::Result<()> {
     match Uid::effective().is_root() {
         true => setgroups(&[]).map_err(io::Error::from),
         false => Ok(()),
+    }
+}
+
+/// Takes as many file descriptors as the system allows: each connection is one.
+pub(crate) fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(target: "waypost", "limit of open files: {error}");
+    }
+}
+
+/// Says whose the mail is going to be, when that is not what the directory says.
+pub(crate) fn tell_identity() {
+    let user = Uid::effective();
+    if !user.is_root() {
+        tracing::info!(
+            target: "waypost",
+            "not started as root: all mailboxes belong to user {user}, whatever the directory says"
+        );
     }
 }
 

@@ -145,3 +145,202 @@ pub(crate) fn start(settings: &Settings<'_>, clock: Arc<dyn Clock>) -> io::Resul
 fn from_systemd() -> bool {
     std::env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal()
 }
+
+#[cfg(test)]
+mod tests {
+    //! The lines of the reference stack, out of the facts that make them.
+
+    use super::*;
+    use std::time::Duration;
+    use waypost_driver::Fault;
+    use waypost_imap::server::Fact as ImapFact;
+    use waypost_machine::{TlsInfo, Why};
+    use waypost_mail::{Address, Client, Domain, Enhanced, Peer, Reply, ReversePath};
+    use waypost_sasl::Verified;
+    use waypost_smtp::server::{Config, Fact, Lost};
+    use waypost_world::{Event, ManualClock};
+
+    /// Gathers lines.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(line)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `log` leads to, without the process id.
+    fn logged(style: Style, log: impl FnOnce(Arc<ManualClock>)) -> Vec<String> {
+        let clock = Arc::new(ManualClock::new(1_795_333_822));
+        let lines = Lines::default();
+        let format = super::Lines {
+            style,
+            hostname: "mail.example.com".into(),
+            clock: Arc::clone(&clock) as _,
+            colour: false,
+        };
+        let to = lines.clone();
+        let layer =
+            tracing_subscriber::fmt::layer().event_format(format).with_writer(move || to.clone());
+        tracing::subscriber::with_default(registry().with(layer), || log(clock));
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let pid = format!("[{}]", std::process::id());
+        let mpid = format!("mpid={}", std::process::id());
+        text.lines().map(|line| line.replace(&pid, "[7]").replace(&mpid, "mpid=7")).collect()
+    }
+
+    fn peer() -> Peer {
+        Peer { ip: "127.0.1.4".parse().unwrap(), port: 40_000, name: None }
+    }
+
+    fn smtp(service: &str) -> smtp::Session {
+        let config = Config {
+            service: service.into(),
+            ..Config::new(Domain::parse("mail.example.com").unwrap())
+        };
+        smtp::Session::new(&config, peer())
+    }
+
+    #[test]
+    fn an_smtp_session() {
+        let client = Client {
+            peer: peer(),
+            service: "smtpd".into(),
+            helo: "client.example.net".into(),
+            esmtp: true,
+            tls: None,
+            login: None,
+        };
+        let address = |text| Address::parse(text).unwrap();
+        let lines = logged(Style::Classic, |_| {
+            let session = smtp("submission/smtpd");
+            session.fact(&Fact::Connected);
+            session.fact(&Fact::Login {
+                user: "mail000".into(),
+                mechanism: "PLAIN",
+                outcome: Verified::Denied,
+            });
+            session.fact(&Fact::Rejected {
+                client: Arc::new(client),
+                queue_id: None,
+                stage: "RCPT",
+                sender: Some(ReversePath::Address(address("someone@elsewhere.test"))),
+                recipient: Some(address("nobody@example.com")),
+                reply: Reply::new(550, Enhanced(5, 1, 1), "<nobody@example.com>: unknown"),
+            });
+            let lost = Lost { what: "lost connection", after: "DATA", octets: Some(12) };
+            let counts = vec![("ehlo", 1, 1), ("data", 0, 1)];
+            session.fact(&Fact::Disconnected { counts, lost: Some(lost) });
+        });
+        let head = "2026-11-22T07:50:22.000000+00:00 mail postfix/submission/smtpd[7]:";
+        let expected = [
+            "connect from unknown[127.0.1.4]",
+            "warning: unknown[127.0.1.4]: SASL PLAIN authentication failed: (reason unavailable), \
+             sasl_username=mail000",
+            "NOQUEUE: reject: RCPT from unknown[127.0.1.4]: 550 5.1.1 <nobody@example.com>: unknown; \
+             from=<someone@elsewhere.test> to=<nobody@example.com> proto=ESMTP \
+             helo=<client.example.net>",
+            "lost connection after DATA (12 bytes) from unknown[127.0.1.4]",
+            "disconnect from unknown[127.0.1.4] ehlo=1 data=0/1 commands=1/2",
+        ];
+        assert_eq!(lines, expected.map(|text| format!("{head} {text}")));
+    }
+
+    #[test]
+    fn a_message() {
+        let lines = logged(Style::Classic, |_| {
+            let queue_id: Arc<str> = "E7370142EAE".into();
+            let message_id = "<inbound@client.example.net>".into();
+            message::event(Event::MessageId { queue_id: Arc::clone(&queue_id), message_id });
+            message::event(Event::Active {
+                queue_id: Arc::clone(&queue_id),
+                sender: ReversePath::Null,
+                size: 356,
+                recipients: 1,
+            });
+            message::event(Event::Removed { queue_id });
+        });
+        assert!(lines[0].ends_with(
+            "mail postfix/cleanup[7]: E7370142EAE: message-id=<inbound@client.example.net>"
+        ));
+        assert!(lines[1].ends_with(
+            "mail postfix/qmgr[7]: E7370142EAE: from=<>, size=356, nrcpt=1 (queue active)"
+        ));
+        assert!(lines[2].ends_with("mail postfix/qmgr[7]: E7370142EAE: removed"));
+    }
+
+    fn imap(clock: &Arc<ManualClock>) -> imap::Session {
+        let clock = Arc::clone(clock) as _;
+        imap::Session::new(clock, peer(), "127.0.0.1".parse().unwrap(), 16)
+    }
+
+    #[test]
+    fn imap_sessions() {
+        let lines = logged(Style::Classic, |clock| {
+            let mut session = imap(&clock);
+            session.secured(&TlsInfo::default());
+            session.fact(&ImapFact::LoggedIn { user: "mail000".into(), method: "PLAIN" });
+            let (user, octets) = (Some("mail000".into()), (56, 1376));
+            session.fact(&ImapFact::Disconnected { user, reason: "Logged out", octets });
+            session.ended(Why::Done);
+
+            let mut session = imap(&clock);
+            let (user, method) = ("mail000".into(), "PLAIN");
+            session.fact(&ImapFact::LoginFailed { user, method, unavailable: false });
+            clock.advance(Duration::from_secs(2));
+            session.fact(&ImapFact::Disconnected {
+                user: None,
+                reason: "Logged out",
+                octets: (9, 9),
+            });
+            session.ended(Why::Done);
+
+            let mut session = imap(&clock);
+            session.fault(&Fault::WriteTimeout);
+            session.ended(Why::Gone);
+        });
+        let texts = lines.iter().filter_map(|line| line.split_once(" mail dovecot: "));
+        let texts: Vec<_> = texts.map(|(_, text)| text).collect();
+        let pid = std::process::id();
+        let id = "6b029ebe.10";
+        assert_eq!(
+            texts,
+            [
+                format!(
+                    "imap-login: Login: user=<mail000>, method=PLAIN, rip=127.0.1.4, \
+                     lip=127.0.0.1, mpid=7, TLS, session=<{id}>"
+                ),
+                format!("imap(mail000)<{pid}><{id}>: Disconnected: Logged out in=56 out=1376"),
+                format!(
+                    "imap-login: Disconnected: Aborted login by logging out (auth failed, \
+                     1 attempts in 2 secs): user=<mail000>, method=PLAIN, rip=127.0.1.4, \
+                     lip=127.0.0.1, session=<{id}>"
+                ),
+                "imap-login: Disconnected: Connection closed (no auth attempts in 0 secs): \
+                 user=<>, rip=127.0.1.4, lip=127.0.0.1, session=<6b029ec0.10>"
+                    .to_string(),
+            ]
+        );
+    }
+
+    #[test]
+    fn for_people() {
+        let lines = logged(Style::Human, |_| {
+            line("postfix/submission/smtpd", Some("E7370142EAE"), "client=unknown[192.0.2.1]");
+            warning("postfix/smtpd", "non-SMTP command from x: a\x1b[2Jb\nc");
+            tracing::info!(target: "waypost", number = 7, "ready");
+        });
+        assert_eq!(
+            lines,
+            [
+                "07:50:22 submission/smtpd: E7370142EAE: client=unknown[192.0.2.1]",
+                "07:50:22 WARN smtpd: non-SMTP command from x: a?[2Jb?c",
+                "07:50:22 ready number=7",
+            ]
+        );
+    }
+}
