@@ -12,8 +12,8 @@ use waypost_maildir::sync::Dir;
 use waypost_maildir::{Folder, UidList};
 
 use super::Store;
-use super::error::{Error, Tried, is_absent};
-use super::home::{FILE_MODE, inside};
+use super::error::{Error, Tried};
+use super::home::inside;
 use super::line_ends::LineEnds;
 use super::mailbox::Mailbox;
 use super::open::folder_dir;
@@ -58,24 +58,20 @@ impl Store {
     ) -> Result<imap::Upload, Error> {
         let folder = Folder::parse(mailbox)?;
         let dir = folder_dir(home, &folder);
-        let path = inside(&dir, "tmp", self.fresh_name().as_bytes());
-        let create = || {
-            self.inner.fs.create(&path, FILE_MODE).map_err(|error| {
-                if is_absent(&error) { Error::Absent } else { Error::io("create", &path, &error) }
-            })
-        };
+        let create = || self.create_tmp(&dir);
         let mut created = self.as_user(home, create)?;
         if matches!(created, Err(Error::Absent)) && folder.is_inbox() {
             self.make_maildir(home)?;
             created = self.as_user(home, create)?;
         }
+        let (path, file) = created?;
         let upload = Upload {
             home: home.clone(),
             folder,
             flags,
             date,
-            path: path.clone(),
-            file: created?,
+            path,
+            file,
             ends: LineEnds::default(),
             failed: None,
         };
@@ -225,8 +221,9 @@ impl Upload {
 
     /// Gives the file its date and makes its content durable. Its name in `tmp/` and its future one.
     fn seal(&self, store: &Store) -> Result<(String, Vec<u8>), Error> {
-        let stamp = store.fresh_name();
-        let base = name::with_sizes(&stamp, self.ends.size(), self.ends.virtual_size());
+        let stat = self.file.stat().tried("stat", &self.path)?;
+        let base = store.base_name(&stat);
+        let base = name::with_sizes(&base, self.ends.size(), self.ends.virtual_size());
         if let Some(secs) = self.date {
             self.file.set_mtime(UnixTime { secs, nanos: 0 }).tried("set date", &self.path)?;
         }

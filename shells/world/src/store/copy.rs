@@ -12,11 +12,12 @@ use waypost_maildir::{Folder, name};
 
 use super::Store;
 use super::append::Placing;
-use super::error::{Error, is_absent};
+use super::error::{Error, Tried, is_absent};
 use super::home::{FILE_MODE, inside};
 use super::mailbox::Mailbox;
 use super::open::{Session, folder_dir};
 use super::state::{State, to_imap};
+use crate::fs::File;
 use crate::lock;
 
 /// Octets copied at a time.
@@ -93,19 +94,26 @@ impl Store {
         }
         let source = fs.open(from)?;
         let mut copy = fs.create(to, FILE_MODE)?;
-        let mut block = vec![0; BLOCK];
-        let mut at = 0;
-        loop {
-            let read = source.read_at(&mut block, at)?;
-            if read == 0 {
-                break;
-            }
-            copy.write_all(&block[..read])?;
-            at += read as u64;
-        }
-        copy.set_mtime(source.stat()?.mtime)?;
-        copy.sync()
+        copy_content(&*source, &mut *copy).inspect_err(|_| {
+            let _ = fs.unlink(to);
+        })
     }
+}
+
+/// Copies octets and date, and makes them durable.
+fn copy_content(source: &dyn File, copy: &mut dyn File) -> io::Result<()> {
+    let mut block = vec![0; BLOCK];
+    let mut at = 0;
+    loop {
+        let read = source.read_at(&mut block, at)?;
+        if read == 0 {
+            break;
+        }
+        copy.write_all(&block[..read])?;
+        at += read as u64;
+    }
+    copy.set_mtime(source.stat()?.mtime)?;
+    copy.sync()
 }
 
 /// The file system has no hard links, or not so many of one file.
@@ -134,20 +142,20 @@ impl Linked<'_> {
                 return Ok(());
             };
             let from = mailbox.dir.join(&file_name);
-            let temporary = self.store.fresh_name();
+            let temporary = self.store.temporary_name();
             let to = inside(self.target, "tmp", temporary.as_bytes());
             match self.store.link_or_copy(&from, &to) {
                 Ok(()) => {
-                    let base = sized(&self.store.fresh_name(), &file_name);
+                    let stat = self.store.inner.fs.stat(&to).tried("stat", &to);
+                    let base = stat.map(|stat| sized(&self.store.base_name(&stat), &file_name));
                     self.from.push(uid);
-                    self.files.push(Placing { temporary, base, flags });
-                    return Ok(());
+                    // With an error the name does not matter: the file is taken back.
+                    let name = base.as_ref().map_or(Vec::new(), Vec::clone);
+                    self.files.push(Placing { temporary, base: name, flags });
+                    return base.map(drop);
                 }
                 Err(error) if is_absent(&error) => {}
-                Err(error) => {
-                    let _ = self.store.inner.fs.unlink(&to);
-                    return Err(Error::io("copy to", &to, &error));
-                }
+                Err(error) => return Err(Error::io("copy to", &to, &error)),
             }
         }
         Ok(())

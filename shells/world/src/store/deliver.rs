@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use waypost_mail::MailHome;
-use waypost_maildir::name::{self, Stamp};
+use waypost_maildir::name;
 
 use super::Store;
-use super::error::{Error, Tried, is_absent};
-use super::home::{FILE_MODE, inside, top};
+use super::error::{Error, Tried};
+use super::home::{inside, top};
 use super::line_ends::LineEnds;
 use crate::fs::File;
 
@@ -67,10 +67,10 @@ impl Store {
 
     fn begin_parcel(&self, parcel: Parcel) -> Result<Tmp, Error> {
         let Parcel { home, head } = parcel;
-        let (path, mut file) = match self.as_user(&home, || self.create_tmp(&home))? {
+        let (path, mut file) = match self.as_user(&home, || self.begin_tmp(&home))? {
             Err(Error::Absent) => {
                 self.make_maildir(&home)?;
-                self.as_user(&home, || self.create_tmp(&home))??
+                self.as_user(&home, || self.begin_tmp(&home))??
             }
             result => result?,
         };
@@ -89,16 +89,11 @@ impl Store {
     }
 
     /// As the user.
-    fn create_tmp(&self, home: &MailHome) -> Result<(PathBuf, Box<dyn File>), Error> {
+    fn begin_tmp(&self, home: &MailHome) -> Result<(PathBuf, Box<dyn File>), Error> {
         if self.first_visit(top(home)) {
             self.clean_tmp(top(home));
         }
-        let path = inside(top(home), "tmp", self.fresh_name().as_bytes());
-        match self.inner.fs.create(&path, FILE_MODE) {
-            Ok(file) => Ok((path, file)),
-            Err(error) if is_absent(&error) => Err(Error::Absent),
-            Err(error) => Err(Error::io("create", &path, &error)),
-        }
+        self.create_tmp(top(home))
     }
 }
 
@@ -185,11 +180,7 @@ impl Tmp {
     ) -> Result<String, Error> {
         self.file.sync().tried("sync", &self.path)?;
         let stat = self.file.stat().tried("stat", &self.path)?;
-        let Stamp { seconds, micros } = store.stamp();
-        // No other file can have this inode number while this one has it.
-        let name =
-            name::postfix(Stamp { seconds, micros }, stat.device, stat.inode, &store.inner.host);
-        let name = name::with_sizes(&name, size, virtual_size);
+        let name = name::with_sizes(&store.base_name(&stat), size, virtual_size);
         let path = inside(top(&self.home), "new", name.as_bytes());
         store.inner.fs.rename(&self.path, &path).tried("rename", &path)?;
         let new = top(&self.home).join("new");

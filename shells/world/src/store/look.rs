@@ -212,11 +212,12 @@ impl Store {
     /// found at the next look. What fails stays as it is.
     fn mend(&self, dir: &Path, listing: &Listing) {
         let rename = |sub: Dir, old: &[u8]| {
-            let mut fresh = self.fresh_name();
+            let from = inside(dir, sub.name(), old);
+            let Ok(stat) = self.inner.fs.stat(&from) else { return };
+            let mut fresh = self.base_name(&stat);
             if let (Some(size), Some(virtual_size)) = (name::size(old), name::virtual_size(old)) {
                 fresh = name::with_sizes(&fresh, size, virtual_size);
             }
-            let from = inside(dir, sub.name(), old);
             tracing::warn!(file = %from.display(), new_name = %fresh, "giving a file a name of its own");
             let _ = self.inner.fs.rename(&from, &inside(dir, "new", fresh.as_bytes()));
         };

@@ -24,6 +24,8 @@ mod error;
 mod flags;
 mod folders;
 mod home;
+#[cfg(test)]
+mod law_tests;
 mod line_ends;
 mod lock;
 mod look;
@@ -40,6 +42,7 @@ mod uidlist;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -53,11 +56,12 @@ pub use error::Error;
 pub use watch::Told;
 
 use crate::clock::Clock;
-use crate::fs::Fs;
+use crate::fs::{File, Fs, Stat};
 use crate::identity::Identity;
 use crate::lock;
 use append::Upload;
-use error::Tried;
+use error::{Tried, is_absent};
+use home::{FILE_MODE, inside};
 use mailbox::Mailbox;
 use open::Session;
 use read::Structures;
@@ -128,9 +132,28 @@ impl Store {
         *last
     }
 
-    /// A name that no file has: `SECONDS.M<microseconds>P<pid>.<host>`.
-    fn fresh_name(&self) -> String {
+    /// A name for `tmp/`: `SECONDS.M<microseconds>P<pid>.<host>`.
+    fn temporary_name(&self) -> String {
         name::dovecot(self.stamp(), std::process::id(), &self.inner.host)
+    }
+
+    /// A base name for a file that no other file has, also when clocks go back: while this one has its
+    /// inode number, no other can.
+    fn base_name(&self, stat: &Stat) -> String {
+        name::postfix(self.stamp(), stat.device, stat.inode, &self.inner.host)
+    }
+
+    /// Makes a file in `tmp/` of a folder; [`Error::Absent`] if there is no such folder. As the user.
+    fn create_tmp(&self, dir: &Path) -> Result<(PathBuf, Box<dyn File>), Error> {
+        loop {
+            let path = inside(dir, "tmp", self.temporary_name().as_bytes());
+            match self.inner.fs.create(&path, FILE_MODE) {
+                Ok(file) => return Ok((path, file)),
+                Err(error) if is_absent(&error) => return Err(Error::Absent),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io("create", &path, &error)),
+            }
+        }
     }
 
     /// True the first time since the start.

@@ -100,6 +100,7 @@ pub(crate) struct Faults {
     errno: AtomicUsize,
     struck: AtomicBool,
     full: AtomicBool,
+    no_links: AtomicBool,
 }
 
 impl Default for Faults {
@@ -109,6 +110,7 @@ impl Default for Faults {
             errno: AtomicUsize::new(0),
             struck: AtomicBool::new(false),
             full: AtomicBool::new(false),
+            no_links: AtomicBool::new(false),
         }
     }
 }
@@ -124,6 +126,11 @@ impl Faults {
     /// Lets every call fail that needs room on the disk.
     pub(crate) fn full(&self) {
         self.full.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes the disk one without hard links.
+    pub(crate) fn no_links(&self) {
+        self.no_links.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn none(&self) {
@@ -208,6 +215,9 @@ impl Fs for FaultyFs {
     }
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.faults.room()?;
+        if self.faults.no_links.load(Ordering::SeqCst) {
+            return Err(rustix::io::Errno::PERM.into());
+        }
         self.real.link(from, to)
     }
     fn unlink(&self, path: &Path) -> io::Result<()> {

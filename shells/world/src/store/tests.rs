@@ -511,6 +511,20 @@ fn messages_are_copied_and_moved() {
 }
 
 #[test]
+fn without_hard_links_the_content_is_copied() {
+    let place = Place::new();
+    place.append("INBOX", system(Flags::SEEN), Some(1_600_000_000)).unwrap();
+    place.faults.no_links();
+    let session = place.open("INBOX");
+    let copied = place.store.copy(session.opened.handle, &[1], "INBOX", false).unwrap();
+    assert_eq!(copied.pairs, [(1, 2)]);
+    let what = imap::What { date: true, size: true, ..imap::What::default() };
+    let data = place.store.read(session.opened.handle, &[1, 2], what).unwrap();
+    assert_eq!((data[0].date, data[0].size), (data[1].date, data[1].size));
+    assert_eq!(data[1].date, 1_600_000_000);
+}
+
+#[test]
 fn a_copy_that_fails_leaves_nothing() {
     let place = Place::new();
     (0..3).for_each(|_| drop(place.deliver()));
