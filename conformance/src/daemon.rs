@@ -38,6 +38,8 @@ pub struct Daemon {
     dir: PathBuf,
     ports: Ports,
     accounts: Accounts,
+    /// `section.name` and the value as TOML.
+    settings: Vec<(String, String)>,
     child: Option<Child>,
 }
 
@@ -69,15 +71,25 @@ impl Daemon {
         let free = free_ports(4);
         let ports =
             Ports { smtp: free[0], submission: free[1], submissions: free[2], imaps: free[3] };
-        let daemon = Self { dir, ports, accounts: accounts.clone(), child: None };
-        let mut settings = daemon.settings()?;
-        for (path, value) in extra {
-            settings.retain(|(known, _)| known != path);
-            settings.push(((*path).to_owned(), (*value).to_owned()));
-        }
-        fs::write(daemon.config(), toml(&settings))?;
+        let accounts = accounts.clone();
+        let mut daemon = Self { dir, ports, accounts, settings: Vec::new(), child: None };
+        daemon.settings = daemon.usual_settings()?;
+        fs::write(daemon.config(), toml(&daemon.settings))?;
         fs::set_permissions(daemon.config(), PermissionsExt::from_mode(0o600))?;
+        for (path, value) in extra {
+            daemon.configure(path, value)?;
+        }
         Ok(daemon)
+    }
+
+    /// Changes a setting, for the next start.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub fn configure(&mut self, path: &str, value: &str) -> io::Result<()> {
+        self.settings.retain(|(known, _)| known != path);
+        self.settings.push((path.to_owned(), value.to_owned()));
+        fs::write(self.config(), toml(&self.settings))
     }
 
     /// Prepares and starts.
@@ -247,7 +259,7 @@ impl Daemon {
     }
 
     /// The rig's settings in Waypost's words.
-    fn settings(&self) -> io::Result<Vec<(String, String)>> {
+    fn usual_settings(&self) -> io::Result<Vec<(String, String)>> {
         let quoted = |path: &Path| format!("\"{}\"", path.display());
         let listen = |port: u16| format!("[\"127.0.0.1:{port}\"]");
         let (certificate, key, mut settings) = match &self.accounts {
