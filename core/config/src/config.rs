@@ -183,35 +183,6 @@ pub enum BareNewline {
 pub struct Imap {
     pub idle_timeout: Duration,
     pub login_timeout: Duration,
-    pub special_use: Vec<SpecialUse>,
-}
-
-/// A folder and its use (RFC 6154); the folder is named after the use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "RFC 6154 documents each of these names")]
-pub enum SpecialUse {
-    Archive,
-    Drafts,
-    Flagged,
-    Junk,
-    Sent,
-    Trash,
-}
-
-const SPECIAL_USES: &[(&str, SpecialUse)] = &[
-    ("Archive", SpecialUse::Archive),
-    ("Drafts", SpecialUse::Drafts),
-    ("Flagged", SpecialUse::Flagged),
-    ("Junk", SpecialUse::Junk),
-    ("Sent", SpecialUse::Sent),
-    ("Trash", SpecialUse::Trash),
-];
-
-impl SpecialUse {
-    /// The name of the use, without backslash, and of the folder.
-    pub fn name(self) -> &'static str {
-        SPECIAL_USES.iter().find(|(_, special)| *special == self).map_or("", |(name, _)| name)
-    }
 }
 
 /// `[auth]`
@@ -323,7 +294,6 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
         imap: Imap {
             idle_timeout: r.duration("imap.idle_timeout"),
             login_timeout: r.duration("imap.login_timeout"),
-            special_use: r.choices("imap.special_use", SPECIAL_USES),
         },
         auth: auth(r),
         spool: Spool {

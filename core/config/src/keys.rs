@@ -268,11 +268,6 @@ pub const KEYS: &[Key] = &[
     ),
     key("imap.login_timeout", "\"3m\"", "Time to log in."),
     key(
-        "imap.special_use",
-        "[\"Drafts\", \"Junk\", \"Sent\", \"Trash\", \"Archive\"]",
-        "Folders of these names are marked with their use (RFC 6154).",
-    ),
-    key(
         "auth.login_by_address",
         "false",
         "Log in also by any address of the account; it is the same account and mailbox.",

@@ -1,6 +1,6 @@
 //! The running server, as a runtime sees it: sockets to accept on, sessions for what they accept.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
@@ -111,7 +111,7 @@ impl Server {
         let peer = Peer { ip: peer.ip().to_canonical(), port: peer.port(), name: None };
         let place = self.registry.admit(Some(peer.ip)).map_err(|full| {
             tracing::warn!(target: "waypost", "{}: connection refused: {full:?}", log::smtp::peer(&peer));
-            self.last_words(service, full)
+            self.last_words(service, full, peer.ip)
         })?;
         match service {
             Service::Smtp => Ok(self.smtp(&self.smtp.smtp, peer, place)),
@@ -159,21 +159,22 @@ impl Server {
     }
 
     /// What a client in clear is told when there is no place for it.
-    fn last_words(&self, service: Service, full: Full) -> Bytes {
+    fn last_words(&self, service: Service, full: Full, ip: IpAddr) -> Bytes {
         let hostname = &self.smtp.smtp.hostname;
-        match service {
-            Service::Smtp | Service::Submission => {
-                let text = match full {
-                    Full::Address => "4.7.0 Error: too many connections from your address",
-                    Full::Total => "4.3.2 All server ports are busy",
-                    Full::Stopping => "4.3.2 Service shutting down",
-                };
-                let (code, text) = text.split_at(5);
-                format!("421 {code} {hostname}{text}\r\n").into()
+        let reply = match (service, full) {
+            (Service::Smtp | Service::Submission, Full::Address) => {
+                format!("421 4.7.0 {hostname} Error: too many connections from {ip}\r\n")
             }
-            Service::Imap => "* BYE Too many connections.\r\n".into(),
-            Service::Submissions | Service::Imaps | Service::Auth => Bytes::new(),
-        }
+            (Service::Smtp | Service::Submission, Full::Total) => {
+                format!("421 4.3.2 {hostname} All server ports are busy\r\n")
+            }
+            (Service::Smtp | Service::Submission, Full::Stopping) => {
+                format!("421 4.3.2 {hostname} Service shutting down\r\n")
+            }
+            (Service::Imap, _) => "* BYE Too many connections.\r\n".into(),
+            (Service::Submissions | Service::Imaps | Service::Auth, _) => String::new(),
+        };
+        reply.into()
     }
 
     /// How long it is until then.
