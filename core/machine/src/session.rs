@@ -240,6 +240,11 @@ impl<P: Protocol> Session<P> {
         &self.protocol
     }
 
+    /// Bytes held for the protocol, and bytes held for the peer.
+    pub fn held(&self) -> (usize, usize) {
+        (self.inbox.len(), self.state.out.len())
+    }
+
     fn with<R>(&mut self, run: impl FnOnce(&mut P, &mut Cx<'_, P>) -> R) -> R {
         self.blocked = false;
         let mut cx = Cx { now: self.now, input: &mut self.inbox, state: &mut self.state };

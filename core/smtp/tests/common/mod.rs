@@ -51,7 +51,7 @@ pub const SPOOL_FULL: Reply = Reply {
 };
 
 impl World {
-    fn answer(&mut self, call: Call) -> waypost_machine::Answer<waypost_smtp::server::Reply> {
+    pub fn answer(&mut self, call: Call) -> waypost_machine::Answer<waypost_smtp::server::Reply> {
         match call {
             Call::Authenticate { credentials, ticket, .. } => {
                 self.calls.push("authenticate");
