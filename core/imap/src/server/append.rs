@@ -104,7 +104,9 @@ fn request(command: &[u8], literal: Announced, limit: u64) -> Result<Request, Re
         [] => None,
         [Arg::Str(text)] => {
             let wrong = SyntaxError::verb("Invalid internal date");
-            Some(parse_imap(text).ok_or(wrong)?.seconds)
+            // Some write a day of one digit without its blank.
+            let parsed = parse_imap(text).or_else(|| parse_imap(&[b" ", &text[..]].concat()));
+            Some(parsed.ok_or(wrong)?.seconds)
         }
         _ => return Err(response::ARGUMENTS),
     };

@@ -15,6 +15,7 @@ pub(super) fn begin(
     let selected = server.selected()?;
     let uids = match command.uid {
         false => None,
+        true if command.args.is_empty() => return Err(response::MISSING),
         true => {
             let places = store::places(selected, command.args.first(), true)?;
             Some(selected.view.uids_at(&places))

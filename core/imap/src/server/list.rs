@@ -269,17 +269,15 @@ impl Tree {
 
 fn flags(node: &Node, wanted: &Wanted) -> Vec<&'static str> {
     let mut flags = Vec::new();
+    if wanted.return_subscribed && node.subscribed() {
+        flags.push("\\Subscribed");
+    }
     if !node.selectable() {
-        match (wanted.extended, node.children) {
-            (true, false) => flags.push("\\NonExistent"),
-            _ => flags.push("\\Noselect"),
-        }
+        // RFC 5258 3: a level that only leads to others does not exist as a mailbox.
+        flags.push(if wanted.extended { "\\NonExistent" } else { "\\Noselect" });
     }
     if !wanted.extended || wanted.return_children {
         flags.push(if node.children { "\\HasChildren" } else { "\\HasNoChildren" });
-    }
-    if wanted.return_subscribed && node.subscribed() {
-        flags.push("\\Subscribed");
     }
     if !wanted.extended || wanted.return_special_use {
         flags.extend(node.special_use().and_then(attribute));
@@ -356,7 +354,7 @@ mod tests {
     fn extended_list() {
         assert_eq!(
             list("(SUBSCRIBED) \"\" *"),
-            ["(\\Subscribed) A.B", "(\\NonExistent \\Subscribed) Gone.sub", "(\\Subscribed) INBOX"]
+            ["(\\Subscribed) A.B", "(\\Subscribed \\NonExistent) Gone.sub", "(\\Subscribed) INBOX"]
         );
         assert_eq!(
             list("(SUBSCRIBED RECURSIVEMATCH) \"\" %"),

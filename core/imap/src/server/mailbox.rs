@@ -59,6 +59,9 @@ pub(super) fn rename(
     if &*from == "INBOX" {
         return Err(Refusal::no("[CANNOT] Renaming INBOX isn't supported."));
     }
+    if from == to {
+        return Err(Refusal::no("[ALREADYEXISTS] Can't rename mailbox to itself."));
+    }
     ask(server, cx, wire, Verb::Rename, FolderChange::Rename(from, to))
 }
 

@@ -7,7 +7,6 @@ use alloc::vec::Vec;
 
 use super::{Call, Command, Context, Counted, Failure, Job, Server, Step, sync};
 use crate::response::{self, Missing, Refusal};
-use crate::syntax::SyntaxError;
 use crate::syntax::list::{StatusItem, status_items};
 use crate::syntax::mailbox;
 
@@ -27,7 +26,7 @@ pub(super) fn begin(
 ) -> Result<Step, Refusal> {
     let [wire, items, ..] = command.args else { return Err(response::MISSING) };
     let wire = wire.text().ok_or(response::ARGUMENTS)?;
-    let items = items.list().ok_or(SyntaxError::verb("Status items must be list"))?;
+    let items = items.list().ok_or(response::ARGUMENTS)?;
     let items = status_items(items)?;
     let name: Box<str> = mailbox::mailbox(wire).ok_or(response::NAME)?.into();
     let account = server.account_arc()?;

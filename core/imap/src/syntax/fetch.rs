@@ -76,7 +76,7 @@ pub fn items(args: &[Arg<'_>]) -> Result<Vec<Item>, SyntaxError> {
                 rest = after;
             }
             if found.is_empty() {
-                return Err(SyntaxError::Arguments);
+                return Err(SyntaxError::verb("FETCH list is empty"));
             }
         }
         [word] if word.is("ALL") => found.extend([Flags, InternalDate, Size, Envelope]),
@@ -124,6 +124,9 @@ fn item<'a, 'b>(args: &'b [Arg<'a>]) -> Result<(Item, &'b [Arg<'a>]), SyntaxErro
                 },
                 None => (false, ""),
             };
+            if peek && section.is_empty() {
+                return Err(SyntaxError::verb("Invalid BODY[..] parameter: Missing '['"));
+            }
             let Some(section) = section.strip_prefix('[') else {
                 return Err(SyntaxError::shown(format!("Unknown parameter: {word}")));
             };
@@ -312,7 +315,8 @@ mod tests {
             ("BODY[]<0.0>", "Invalid BODY[..] parameter: Invalid <start.length>"),
             ("BODY[]x", "Invalid BODY[..] parameter: Invalid <start.length>"),
             ("FLAGS extra", "Invalid arguments"),
-            ("()", "Invalid arguments"),
+            ("()", "FETCH list is empty"),
+            ("BODY.PEEK", "Invalid BODY[..] parameter: Missing '['"),
             ("(ALL)", "Unknown parameter: ALL"),
         ] {
             assert_eq!(read(text).unwrap_err().to_string(), error, "{text}");

@@ -35,7 +35,7 @@ pub fn flags(args: &[Arg<'_>]) -> Result<NamedFlags, SyntaxError> {
     };
     let mut found = NamedFlags::default();
     for word in words {
-        let word = word.atom().ok_or(SyntaxError::Arguments)?;
+        let word = word.atom().ok_or(SyntaxError::verb("Flags list contains non-atoms"))?;
         if word.starts_with(b"\\") {
             found.system |= system(word)?;
         } else {
@@ -65,7 +65,7 @@ fn add_keyword(keywords: &mut Vec<Box<str>>, word: &[u8]) -> Result<(), SyntaxEr
 }
 
 /// Checks that a word can be a keyword: an atom.
-pub(crate) fn keyword(word: &[u8]) -> Result<&str, SyntaxError> {
+fn keyword(word: &[u8]) -> Result<&str, SyntaxError> {
     let odd = |c: &u8| matches!(c, b'%' | b'*' | b'\\' | b']');
     let text = core::str::from_utf8(word).map_err(|_| SyntaxError::Arguments)?;
     if text.is_empty() || word.iter().any(odd) {
@@ -101,8 +101,8 @@ mod tests {
             ("\\Bogus", "Invalid system flag \\BOGUS"),
             ("(\\Recent)", "Invalid system flag \\RECENT"),
             ("(a*b)", "Invalid keyword name 'a*b'"),
-            ("((x))", "Invalid arguments"),
-            ("\"x\"", "Invalid arguments"),
+            ("((x))", "Flags list contains non-atoms"),
+            ("\"x\"", "Flags list contains non-atoms"),
         ] {
             assert_eq!(alloc::string::ToString::to_string(&read(text).unwrap_err()), error);
         }

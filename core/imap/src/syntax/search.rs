@@ -9,9 +9,10 @@ use waypost_message::date::parse_imap_day;
 use waypost_message::encoded::Charset;
 use waypost_message::text::Needle;
 
+use super::SyntaxError;
 use super::args::Arg;
 use super::set::Raw;
-use super::{SyntaxError, flags};
+use crate::response::printable;
 use crate::search::{Key, Program, When};
 use crate::server::Flags;
 
@@ -78,6 +79,9 @@ pub fn search(args: &[Arg<'_>], last: Last) -> Result<Search, SearchError> {
             let known = name.text().and_then(|name| Charset::of(name).ok());
             (known.ok_or(SearchError::Charset)?, rest)
         }
+        [word] if word.is("CHARSET") => {
+            return Err(SyntaxError::verb("Invalid charset argument").into());
+        }
         _ => (Charset::UTF8, args),
     };
     let mut keys = Vec::new();
@@ -133,11 +137,15 @@ impl<'a, 'b> Reader<'a, 'b> {
                     keys.push(reader.key(depth + 1)?);
                 }
                 if keys.is_empty() {
-                    return Err(SyntaxError::verb("Empty list not allowed"));
+                    return Err(SyntaxError::verb("No search parameters inside list"));
                 }
                 Ok(Key::And(keys))
             }
-            Some(Arg::Str(_)) => Err(SyntaxError::verb("Unexpected string as search key")),
+            Some(Arg::Str(text)) => {
+                let text = String::from_utf8_lossy(text).to_ascii_uppercase();
+                let text = format!("Unexpected string as search key: {}", printable(&text));
+                Err(SyntaxError::shown(text))
+            }
             Some(word @ Arg::Atom(_)) => self.word(word, depth),
         }
     }
@@ -153,7 +161,7 @@ impl<'a, 'b> Reader<'a, 'b> {
             "KEYWORD" => Key::Keyword(self.keyword(&name)?),
             "UNKEYWORD" => not(Key::Keyword(self.keyword(&name)?)),
             "UID" => {
-                let set = self.next().and_then(Arg::atom).and_then(Raw::parse);
+                let set = self.argument(&name)?.atom().and_then(Raw::parse);
                 let set = set.ok_or(SyntaxError::verb("Invalid UID messageset"))?;
                 Key::Uid(set.resolve(self.last.uid))
             }
@@ -181,6 +189,9 @@ impl<'a, 'b> Reader<'a, 'b> {
             _ => match word.atom().and_then(Raw::parse) {
                 // Numbers that no message has are no error here.
                 Some(set) => Key::Sequence(set.resolve(self.last.seq)),
+                None if name.starts_with(|c: char| c == '*' || c.is_ascii_digit()) => {
+                    return Err(SyntaxError::verb("Invalid messageset"));
+                }
                 None => return Err(SyntaxError::shown(format!("Unknown argument {name}"))),
             },
         })
@@ -196,13 +207,13 @@ impl<'a, 'b> Reader<'a, 'b> {
     }
 
     fn keyword(&mut self, name: &str) -> Result<Box<str>, SyntaxError> {
-        let word = self.argument(name)?.atom().ok_or_else(|| missing(name))?;
-        flags::keyword(word).map(Into::into)
+        let word = self.argument(name)?.text().ok_or_else(|| missing(name))?;
+        Ok(String::from_utf8_lossy(word).into())
     }
 
     fn number(&mut self, name: &str) -> Result<u64, SyntaxError> {
         let word = self.argument(name)?.atom().and_then(|w| core::str::from_utf8(w).ok());
-        let wrong = || SyntaxError::shown(format!("Invalid search size parameter for {name}"));
+        let wrong = || SyntaxError::verb("Invalid search size parameter");
         match word.filter(|w| w.bytes().all(|c| c.is_ascii_digit())) {
             Some(word) => word.parse().map_err(|_| wrong()),
             None => Err(wrong()),
@@ -222,7 +233,7 @@ impl<'a, 'b> Reader<'a, 'b> {
 }
 
 fn missing(name: &str) -> SyntaxError {
-    SyntaxError::shown(format!("Missing argument for {name}"))
+    SyntaxError::shown(format!("Missing parameter for search key (for search key: {name})"))
 }
 
 fn not(key: Key) -> Key {
@@ -310,9 +321,12 @@ mod tests {
             ("RETURN (BOGUS) ALL", "Unknown SEARCH return option"),
             ("RETURN (SAVE) ALL", "Unknown SEARCH return option"),
             ("YOUNGER 0", "Invalid search interval parameter"),
-            ("FROM", "Missing argument for FROM"),
+            ("FROM", "Missing parameter for search key (for search key: FROM)"),
             ("NOT", "Missing argument"),
-            ("()", "Empty list not allowed"),
+            ("()", "No search parameters inside list"),
+            ("0", "Invalid messageset"),
+            ("CHARSET", "Invalid charset argument"),
+            ("\"ALL\"", "Unexpected string as search key: ALL"),
             ("UID x", "Invalid UID messageset"),
             ("$", "Unknown argument $"),
         ] {
