@@ -319,15 +319,17 @@ impl Daemon {
 
     /// A CA and a certificate of it for mail.example.com and localhost.
     fn make_certificates(&self) -> io::Result<()> {
-        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+        use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
         let ca_key = KeyPair::generate().map_err(io::Error::other)?;
         let mut ca = CertificateParams::new(Vec::new()).map_err(io::Error::other)?;
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(DnType::CommonName, "Waypost test CA");
         let certificate = ca.self_signed(&ca_key).map_err(io::Error::other)?;
         fs::write(self.dir.join("CA.pem"), certificate.pem())?;
         let key = KeyPair::generate().map_err(io::Error::other)?;
         let names = ["mail.example.com", "localhost", "127.0.0.1"].map(str::to_owned).to_vec();
-        let server = CertificateParams::new(names).map_err(io::Error::other)?;
+        let mut server = CertificateParams::new(names).map_err(io::Error::other)?;
+        server.distinguished_name.push(DnType::CommonName, "mail.example.com");
         let issuer = Issuer::new(ca, ca_key);
         let certificate = server.signed_by(&key, &issuer).map_err(io::Error::other)?;
         fs::write(self.dir.join("server.crt"), certificate.pem())?;

@@ -143,7 +143,9 @@ pub(crate) fn world(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Running,
 }
 
 fn policy(config: &Config, tables: &Tables) -> Result<Policy, StartError> {
+    let own = config.listen.smtp.iter().map(|at| at.ip()).filter(|ip| !ip.is_unspecified());
     let policy = Policy {
+        own_addresses: own.collect(),
         virtual_mailbox_domains: Domains {
             listed: config.mail.mailbox_domains.iter().map(|d| d.as_str().into()).collect(),
             table: false,
