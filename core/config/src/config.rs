@@ -364,12 +364,17 @@ fn directory(r: &mut Reader<'_>) -> Directory {
     {
         r.bad("directory.server_host", "bind_dn and bind_pw_file go together");
     }
+    let search_base = r.optional("directory.search_base");
+    if search_base.is_none() && (ldif.is_some() || ldap.is_some()) {
+        let key = if ldif.is_some() { "directory.ldif" } else { "directory.server_host" };
+        r.bad(key, "needs search_base = \"ou=Mail,dc=example,dc=com\" or the like");
+    }
     const SCOPES: &[(&str, Scope)] =
         &[("sub", Scope::Sub), ("one", Scope::One), ("base", Scope::Base)];
     Directory {
         ldif,
         ldap,
-        search_base: r.text("directory.search_base"),
+        search_base: search_base.unwrap_or_default(),
         scope: r.choice("directory.scope", SCOPES),
         timeout: r.duration("directory.timeout"),
         user_filter: r.text("directory.user_filter"),

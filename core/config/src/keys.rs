@@ -129,10 +129,10 @@ pub const KEYS: &[Key] = &[
         "\"/etc/waypost/ldap-password\"",
         "A file with the password of bind_dn in its first line. Refused when others may read it.",
     ),
-    key(
+    unset(
         "directory.search_base",
-        "\"\"",
-        "Where accounts and aliases are: ou=Mail,dc=example,dc=com.",
+        "\"ou=Mail,dc=example,dc=com\"",
+        "Where accounts and aliases are. Must be given with ldif or server_host.",
     ),
     key("directory.scope", "\"sub\"", "How far below the search base: \"sub\", \"one\", \"base\"."),
     key("directory.timeout", "\"10s\"", "How long an answer may take."),

@@ -126,8 +126,12 @@ fn wrong_values() {
             "3: tls.certificates: write a list of pairs of files, for example [[\"tls/server.crt\", \"tls/server.key\"]]",
         ),
         (
-            "[directory]\nldif = 'x'\nserver_host = ['ldap://y']",
-            "4: directory.server_host: write either ldif or server_host, not both",
+            "[directory]\nsearch_base = 'b'\nldif = 'x'\nserver_host = ['ldap://y']",
+            "5: directory.server_host: write either ldif or server_host, not both",
+        ),
+        (
+            "[directory]\nldif = 'x'",
+            "3: directory.ldif: needs search_base = \"ou=Mail,dc=example,dc=com\" or the like",
         ),
         (
             "[smtp]\nmynetworks = ['10.0.0.0/99']",

@@ -254,3 +254,84 @@ fn settings(pairs: &[(&str, &str)]) -> Result<String, StartError> {
     }
     Ok(text)
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use waypost_world::ManualClock;
+
+    /// Reads tables out of a configuration in a directory of its own.
+    fn tables(dir: &Path, text: &str) -> Result<Tables, String> {
+        let path = dir.join("waypost.toml");
+        fs::write(&path, format!("hostname = 'mail.example.com'\n{text}")).unwrap();
+        let file = ConfigFile::read(&path).map_err(|error| error.to_string())?;
+        read(&file, Arc::new(ManualClock::new(0))).map_err(|error| error.to_string())
+    }
+
+    fn problem(dir: &Path, text: &str) -> String {
+        tables(dir, text).err().expect("this configuration is wrong")
+    }
+
+    #[test]
+    fn an_ldif_file_answers_for_every_table() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("a.ldif"), "dn: dc=example\nobjectClass: top\n").unwrap();
+        let map =
+            "server_host = ldap://elsewhere.test\nquery_filter = uid=%s\nsearch_base = dc=x\n";
+        fs::write(dir.path().join("uids"), map).unwrap();
+        let text = "[directory]\nldif = 'a.ldif'\nsearch_base = 'dc=example'\n\
+                    [maps]\nvirtual_uid_maps = 'uids'\n[auth]\nlogin_by_address = true\n";
+        let made = tables(dir.path(), text).unwrap();
+        assert_eq!(made.maps.len(), 6);
+        assert!(made.logins.is_some_and(|logins| logins.by_address));
+        assert!(made.client.is_none(), "no LDAP client is needed");
+        assert!(made.maps[&Map::Uids].table.name.ends_with("/uids"));
+        assert_eq!(made.maps[&Map::Aliases].table.name, "virtual_alias_maps");
+    }
+
+    #[test]
+    fn an_ldap_server_with_a_password() {
+        let dir = tempfile::tempdir().unwrap();
+        let password = dir.path().join("password");
+        fs::write(&password, " se#cret \n").unwrap();
+        let text = "[directory]\nserver_host = ['ldap://127.0.0.1:1', 'ldaps://127.0.0.1:2']\n\
+                    start_tls = false\nbind_dn = 'cn=reader'\nbind_pw_file = 'password'\n\
+                    search_base = 'dc=example'\ntimeout = '3s'\n";
+        assert!(problem(dir.path(), text).contains("password: readable by others"));
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        let made = tables(dir.path(), text).unwrap();
+        let server = &made.maps[&Map::Mailboxes].table.server;
+        assert_eq!((server.places.len(), server.timeout.as_secs()), (2, 3));
+        let bind =
+            Bind::Simple { dn: "cn=reader".into(), password: Secret::new(" se#cret ".into()) };
+        assert_eq!(server.bind, bind);
+        assert_eq!(made.logins.unwrap().accounts.server.bind, bind);
+        assert!(made.client.is_some());
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let nothing = problem(dir.path(), "");
+        assert_eq!(
+            nothing,
+            "virtual_alias_domains: name its file in [maps], or set up [directory]"
+        );
+        let absent = problem(dir.path(), "[maps]\nvirtual_alias_domains = '/absent'\n");
+        assert!(absent.starts_with("/absent: "), "{absent}");
+        fs::write(dir.path().join("a.ldif"), "dn: dc=example\nobjectClass: top\n").unwrap();
+        let location = "[directory]\nldif = 'a.ldif'\nsearch_base = 'dc=example'\n[mail]\nmail_location = 'maildir:/var/%u'\n";
+        assert!(problem(dir.path(), location).starts_with("mail.mail_location: write"));
+        fs::write(dir.path().join("map"), "server_hots = ldap://x\n").unwrap();
+        let wrong = problem(dir.path(), "[maps]\nvirtual_alias_domains = 'map'\n");
+        assert!(wrong.contains("map:1"), "{wrong}");
+    }
+
+    #[test]
+    fn values_stay_on_their_lines() {
+        assert!(settings(&[("search_base", "dc=x\nbind = no")]).is_err());
+        assert_eq!(settings(&[("a", "b"), ("c", "")]).unwrap(), "a = b\n");
+    }
+}
