@@ -143,6 +143,8 @@ pub struct World {
     pub user: (Box<str>, Box<str>),
     /// The directory does not answer.
     pub directory_down: bool,
+    /// Calls that fail for now: those whose `Debug` text begins so.
+    pub failing: &'static [&'static str],
     /// The time of day: seconds since the epoch, UTC.
     pub now: i64,
     opened: BTreeMap<u64, Open>,
@@ -160,6 +162,7 @@ impl World {
             subscriptions: Vec::new(),
             user: (user.into(), password.into()),
             directory_down: false,
+            failing: &[],
             now: 1_795_334_160,
             opened: BTreeMap::new(),
             writing: BTreeMap::new(),
@@ -199,6 +202,10 @@ impl World {
 
     /// Answers a call.
     pub fn run(&mut self, call: Call) -> Answer<Reply> {
+        let text = format!("{call:?}");
+        if self.failing.iter().any(|name| text.starts_with(name)) {
+            return self.fail(call);
+        }
         match call {
             Call::Login { credentials, ticket, .. } => ticket.answer(self.login(&credentials)),
             Call::List { ticket, .. } => ticket.answer(Listed(Ok(self.list()))),
@@ -258,6 +265,41 @@ impl World {
             }
             Call::Abort { upload, ticket } => {
                 self.writing.remove(&upload.0).expect("begun, and not ended yet");
+                ticket.answer(Aborted)
+            }
+        }
+    }
+
+    fn fail(&mut self, call: Call) -> Answer<Reply> {
+        let failed = Failure::Unavailable;
+        match call {
+            Call::Login { ticket, .. } => ticket.answer(LoggedIn::Unavailable),
+            Call::List { ticket, .. } => ticket.answer(Listed(Err(failed))),
+            Call::Manage { ticket, .. } => ticket.answer(Managed(Err(failed))),
+            Call::Status { ticket, mailboxes, .. } => {
+                ticket.answer(Counted(mailboxes.iter().map(|_| Err(failed.clone())).collect()))
+            }
+            Call::Open { ticket, .. } => ticket.answer(Opened(Err(failed))),
+            Call::Sync { ticket, .. } => ticket.answer(Synced(Err(failed))),
+            Call::Watch { ticket, .. } => ticket.answer(Watched),
+            Call::Release { handle, ticket } => {
+                self.opened.remove(&handle.0);
+                ticket.answer(Released)
+            }
+            Call::Store { ticket, .. } => ticket.answer(Stored(Err(failed))),
+            Call::Expunge { ticket, .. } => ticket.answer(Expunged(Err(failed))),
+            Call::Copy { ticket, .. } => ticket.answer(Copied(Err(failed))),
+            Call::Read { ticket, .. } => ticket.answer(Looked(Err(failed))),
+            Call::Body { ticket, .. } => ticket.answer(Piece(Err(failed))),
+            Call::Search { ticket, .. } => ticket.answer(Found(Err(failed))),
+            Call::Begin { ticket, .. } => ticket.answer(Begun(Err(failed))),
+            Call::Append { ticket, .. } => ticket.answer(Appended(Err(failed))),
+            Call::Commit { upload, ticket } => {
+                self.writing.remove(&upload.0);
+                ticket.answer(Committed(Err(failed)))
+            }
+            Call::Abort { upload, ticket } => {
+                self.writing.remove(&upload.0);
                 ticket.answer(Aborted)
             }
         }
