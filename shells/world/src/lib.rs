@@ -16,7 +16,7 @@
 //! | `run/` | what is done for each call |
 //! | `directory/` | the directory: what we need of one, and one out of an LDIF file |
 //! | `store/` | mailboxes (Maildir) |
-//! | `spool/` | messages that cannot be delivered now |
+//! | `spool.rs` | messages that cannot be delivered now |
 //! | `pool.rs` | threads for work that waits for the disk |
 //! | `fs.rs`, `identity.rs` | files, and whose rights are used for them |
 //! | `event.rs` | what the log is told of messages |
@@ -30,6 +30,7 @@ mod pool;
 mod promise;
 mod run;
 mod settings;
+mod spool;
 pub mod store;
 
 use std::os::unix::fs::DirBuilderExt;
@@ -47,6 +48,9 @@ use identity::Identity;
 use pool::Pool;
 use promise::Promise;
 use run::lookup::Lookups;
+use run::queue::Queue;
+use run::queue_id::QueueIds;
+use run::smtp::Transits;
 use store::Store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -69,6 +73,9 @@ pub(crate) struct Inner {
     policy: Arc<Policy>,
     lookups: Arc<Lookups>,
     store: Store,
+    transits: Transits,
+    queue: Arc<Queue>,
+    queue_ids: QueueIds,
     /// Threads for work on files.
     files: Pool,
     /// Threads for comparing passwords.
@@ -127,21 +134,29 @@ impl World {
         let (fs, real) = file_system(&settings)?;
         let identity = Identity::of_process(settings.minimum_uid);
         let clock = Arc::clone(&settings.clock);
+        let spool = spool::Spool::new(Arc::clone(&fs), &settings.spool.directory);
+        let queue = Queue::open(spool, &settings.spool)
+            .map_err(|error| StartError::Spool(error.to_string()))?;
         let store = Store::new(fs, identity, clock, &settings.hostname);
         if let Some(real) = real
             && let Err(error) = store.watch_disk(&real)
         {
             tracing::warn!("warning: changes by other programs are not seen at once: {error}");
         }
-        let inner = Inner {
+        let queue = Arc::new(queue);
+        let inner = Arc::new(Inner {
             store,
+            transits: Transits::default(),
+            queue: Arc::clone(&queue),
+            queue_ids: QueueIds::default(),
             files: Pool::start("file", settings.file_threads).map_err(threads)?,
             policy: Arc::new(settings.policy.clone()),
             lookups,
             passwords: Pool::start("password", PASSWORD_THREADS).map_err(threads)?,
             settings,
-        };
-        Ok(Self { inner: Arc::new(inner) })
+        });
+        queue.start(Arc::downgrade(&inner)).map_err(threads)?;
+        Ok(Self { inner })
     }
 
     /// Does what an SMTP session asks for.
@@ -215,9 +230,35 @@ impl World {
         self.inner.lookups.forget();
     }
 
+    /// Tries the messages in the spool that are due. The world does so by itself, by its schedule.
+    pub fn run_queue(&self) {
+        run::queue::run(&self.inner);
+    }
+
+    /// Tries all messages in the spool now, as `postqueue -f` does.
+    pub fn flush_queue(&self) {
+        self.inner.queue.flush();
+        self.run_queue();
+    }
+
+    /// How many messages wait in the spool.
+    pub fn queued(&self) -> usize {
+        self.inner.queue.len()
+    }
+
     /// Ends: what was begun is finished, then the threads stop. Calls that come later get their
-    /// temporary failure. May wait for the disk.
-    pub fn stop(&self) {}
+    /// temporary failure. Waits for the disk.
+    pub fn stop(&self) {
+        self.inner.queue.stop();
+        self.inner.files.stop();
+        self.inner.passwords.stop();
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.stop();
+    }
 }
 
 /// The file system, and the real one behind it where it is that.

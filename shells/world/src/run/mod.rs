@@ -3,6 +3,8 @@
 //! | file | what is there |
 //! |---|---|
 //! | `smtp.rs`, `imap.rs` | the calls of the two servers |
+//! | `message.rs`, `header.rs` | a message on its way into mailboxes or the spool |
+//! | `queue.rs`, `queue_id.rs` | the schedule of what waits in the spool; names of messages |
 //! | `resolve.rs`, `lookup.rs` | where a recipient leads; what a table says |
 //! | `login.rs` | passwords and accounts |
 //! | `query.rs` | questions of the admin |
@@ -10,9 +12,13 @@
 
 mod ask;
 mod cache;
+mod header;
 pub(crate) mod imap;
 pub(crate) mod login;
 pub(crate) mod lookup;
+pub(crate) mod message;
 pub(crate) mod query;
+pub(crate) mod queue;
+pub(crate) mod queue_id;
 mod resolve;
 pub(crate) mod smtp;

@@ -111,7 +111,8 @@ impl Report {
             let what = if good { "is there" } else { "is not a directory" };
             self.add(good, format!("mailboxes under {} {what}", base.display()));
         }
-        self.add(true, format!("spool {}: {} messages", settings.spool.directory.display(), 0));
+        let waiting = self.world.queue.len();
+        self.add(true, format!("spool {}: {waiting} messages", settings.spool.directory.display()));
         for (map, source) in self.world.lookups.sources() {
             for note in &source.table.notes {
                 self.add(true, format!("{}: {note}", map.name()));

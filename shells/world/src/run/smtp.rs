@@ -1,16 +1,20 @@
 //! What an SMTP session asks for.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
-use waypost_mail::{Enhanced, Reply, Verdict};
+use waypost_mail::{Enhanced, Envelope, Reply, Verdict};
 use waypost_route::Request;
-use waypost_smtp::server::{self as smtp, Call};
+use waypost_smtp::server::{self as smtp, Aborted, Appended, Begun, Call, Committed, MessageId};
 
-use crate::Inner;
+use crate::event::Event;
 use crate::promise::{Done, Promise};
 use crate::run::login;
+use crate::run::message::Transit;
 use crate::run::resolve::resolve;
+use crate::{Inner, lock};
 
 /// Runs one call.
 pub(crate) fn run(world: &Arc<Inner>, call: Call, done: Done<smtp::Reply>) {
@@ -25,17 +29,72 @@ pub(crate) fn run(world: &Arc<Inner>, call: Call, done: Done<smtp::Reply>) {
             let keep = Box::new(move |verdict| promise.keep(verdict));
             resolve(&world.lookups, &world.settings.clock, &world.policy, request, keep);
         }
-        Call::Begin { ticket, .. } => {
-            drop(Promise::new(ticket, done, || smtp::Begun::Failed(not_now())));
+        Call::Begin { envelope, ticket } => {
+            let promise = Promise::new(ticket, done, || Begun::Failed(not_now()));
+            promise.keep(begin(world, envelope));
         }
-        Call::Append { ticket, .. } => {
-            drop(Promise::new(ticket, done, || smtp::Appended::Failed(not_now())));
+        Call::Append { message, chunks, ticket } => {
+            let promise = Promise::new(ticket, done, || Appended::Failed(not_now()));
+            let worker = Arc::clone(world);
+            world.files.submit(Some(message.0), move || {
+                promise.keep(match worker.transits.find(message) {
+                    None => Appended::Failed(not_now()),
+                    Some(transit) => {
+                        lock(&transit).append(chunks);
+                        Appended::Done
+                    }
+                });
+            });
         }
-        Call::Commit { ticket, .. } => {
-            drop(Promise::new(ticket, done, || smtp::Committed::Failed(not_now())));
+        Call::Commit { message, ticket } => {
+            let promise = Promise::new(ticket, done, || Committed::Failed(not_now()));
+            let worker = Arc::clone(world);
+            world.files.submit(Some(message.0), move || {
+                promise.keep(match worker.transits.take(message) {
+                    None => Committed::Failed(not_now()),
+                    Some(transit) => transit.commit(),
+                });
+            });
         }
-        Call::Abort { ticket, .. } => drop(Promise::new(ticket, done, || smtp::Aborted)),
+        Call::Abort { message, ticket } => {
+            let promise = Promise::new(ticket, done, || Aborted);
+            let worker = Arc::clone(world);
+            world.files.submit(Some(message.0), move || {
+                drop(worker.transits.take(message));
+                promise.keep(Aborted);
+            });
+        }
     }
+}
+
+/// The messages that are coming in.
+#[derive(Default)]
+pub(crate) struct Transits {
+    open: Mutex<HashMap<MessageId, Arc<Mutex<Transit>>>>,
+    last: AtomicU64,
+}
+
+impl Transits {
+    fn find(&self, message: MessageId) -> Option<Arc<Mutex<Transit>>> {
+        lock(&self.open).get(&message).cloned()
+    }
+
+    /// Takes a message out. Its calls run one after the other, so nobody else holds it.
+    fn take(&self, message: MessageId) -> Option<Transit> {
+        let transit = lock(&self.open).remove(&message)?;
+        Arc::into_inner(transit)?.into_inner().ok()
+    }
+}
+
+/// A message begins. Nothing is written before its header is known, so this does not wait.
+fn begin(world: &Arc<Inner>, envelope: Arc<Envelope>) -> Begun {
+    let queue_id: Arc<str> = world.queue_ids.next(world.settings.clock.wall()).into();
+    let message = MessageId(world.transits.last.fetch_add(1, Ordering::Relaxed) + 1);
+    let client = Event::Client { queue_id: Arc::clone(&queue_id), envelope: Arc::clone(&envelope) };
+    world.settings.log.event(client);
+    let transit = Transit::new(world, Arc::clone(&queue_id), envelope);
+    lock(&world.transits.open).insert(message, Arc::new(Mutex::new(transit)));
+    Begun::Ready { message, queue_id: (*queue_id).into() }
 }
 
 /// The reply when something of ours failed.

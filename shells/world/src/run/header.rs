@@ -1,0 +1,191 @@
+//! The header of a message that comes in: held until it is complete, so that something is known of
+//! the message before it is written anywhere.
+
+use bytes::Bytes;
+use memchr::memchr;
+use waypost_message::header::fields;
+
+/// Octets of a header that are held; one that is longer is passed on as far as it came.
+const MAX_HEADER: usize = 128 * 1024;
+/// Received fields: more mean that the message goes round (Postfix's `hopcount_limit`).
+pub(crate) const HOPCOUNT_LIMIT: usize = 50;
+
+/// Holds the header.
+#[derive(Default)]
+pub(crate) struct Header {
+    held: Vec<u8>,
+    /// Where the first line begins that was not looked at.
+    line: usize,
+    /// What was learned, once it is complete.
+    known: Option<Known>,
+}
+
+/// What the header tells.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// Message-ID as written; empty without.
+    pub(crate) message_id: Box<str>,
+    /// Received fields.
+    pub(crate) hops: usize,
+    /// Delivered-To fields, in lower case.
+    pub(crate) delivered_to: Vec<String>,
+}
+
+/// The end of a header: behind its empty line, or before a line that cannot be in a header.
+enum End {
+    Behind(usize),
+    Before(usize),
+}
+
+impl Header {
+    /// Takes the next pieces and gives back what can be passed on; nothing while the header is
+    /// incomplete. A line that is no header field ends the header; as Postfix does, the empty line
+    /// that should stand there is put in, so that no reader takes the text for a header.
+    pub(crate) fn push(&mut self, chunks: Vec<Bytes>) -> Vec<Bytes> {
+        if self.known.is_some() {
+            return chunks;
+        }
+        let mut chunks = chunks.into_iter();
+        for chunk in chunks.by_ref() {
+            self.held.extend_from_slice(&chunk);
+            let end = self.find_end();
+            if end.is_some() || self.held.len() > MAX_HEADER {
+                let mut out = self.release(end);
+                out.extend(chunks);
+                return out;
+            }
+        }
+        Vec::new()
+    }
+
+    /// What is held at the end of a message that is all header.
+    pub(crate) fn finish(&mut self) -> Vec<Bytes> {
+        if self.known.is_some() { Vec::new() } else { self.release(None) }
+    }
+
+    /// What was learned.
+    pub(crate) fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
+    fn find_end(&mut self) -> Option<End> {
+        while let Some(lf) = memchr(b'\n', &self.held[self.line..]) {
+            let start = self.line;
+            let line = &self.held[start..start + lf];
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            if line.is_empty() {
+                return Some(End::Behind(start + lf + 1));
+            }
+            let folded = start > 0 && matches!(line[0], b' ' | b'\t');
+            if !folded && !is_field(line) {
+                return Some(End::Before(start));
+            }
+            self.line = start + lf + 1;
+        }
+        None
+    }
+
+    fn release(&mut self, end: Option<End>) -> Vec<Bytes> {
+        let held = Bytes::from(std::mem::take(&mut self.held));
+        let (at, gap) = match end {
+            Some(End::Behind(at)) => (at, false),
+            Some(End::Before(at)) => (at, true),
+            None => (held.len(), false),
+        };
+        self.known = Some(learn(&held[..at]));
+        let mut out = vec![held.slice(..at)];
+        if gap {
+            out.push(Bytes::from_static(b"\r\n"));
+        }
+        out.push(held.slice(at..));
+        out.retain(|piece| !piece.is_empty());
+        out
+    }
+}
+
+/// `name:` with blanks before the colon, as old programs write them (RFC 5322 4.5).
+fn is_field(line: &[u8]) -> bool {
+    let Some(colon) = memchr(b':', line) else { return false };
+    let name = line[..colon].trim_ascii_end();
+    !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
+}
+
+fn learn(block: &[u8]) -> Known {
+    let mut known = Known::default();
+    for field in fields(block) {
+        if field.is(b"received") {
+            known.hops += 1;
+        } else if field.is(b"message-id") && known.message_id.is_empty() {
+            let value = field.value();
+            let value = String::from_utf8_lossy(value.trim_ascii());
+            known.message_id = value.chars().filter(|c| !c.is_control()).collect();
+        } else if field.is(b"delivered-to") && known.delivered_to.len() < HOPCOUNT_LIMIT {
+            let value = field.value();
+            known.delivered_to.push(String::from_utf8_lossy(value.trim_ascii()).to_lowercase());
+        }
+    }
+    known
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn pass(message: &str, cuts: &[usize]) -> (String, Known) {
+        let mut header = Header::default();
+        let mut out = Vec::new();
+        let mut at = 0;
+        for cut in cuts.iter().chain([&message.len()]) {
+            let cut = (*cut).clamp(at, message.len());
+            let chunk = Bytes::copy_from_slice(&message.as_bytes()[at..cut]);
+            out.extend(header.push(vec![chunk, Bytes::new()]));
+            at = cut;
+        }
+        out.extend(header.finish());
+        (String::from_utf8(out.concat()).unwrap(), header.known().unwrap().clone())
+    }
+
+    const MESSAGE: &str = "Received: from a\r\n\tby b\r\nReceived: x\r\nMessage-ID:\r\n <1@x>\r\n\
+        Delivered-To: Me@Example.com\r\nMessage-Id: <2@x>\r\n\r\nReceived: in the body\r\n\r\nend\r\n";
+
+    #[test]
+    fn a_header_is_known_and_nothing_changed() {
+        let (out, known) = pass(MESSAGE, &[]);
+        assert_eq!(out, MESSAGE);
+        assert_eq!((&*known.message_id, known.hops), ("<1@x>", 2));
+        assert_eq!(known.delivered_to, ["me@example.com"]);
+    }
+
+    #[test]
+    fn text_never_becomes_a_header() {
+        for (message, expected) in [
+            ("Just text, no header\r\n", "\r\nJust text, no header\r\n"),
+            ("To: x\r\nFrom someone\r\nA: b\r\n", "To: x\r\n\r\nFrom someone\r\nA: b\r\n"),
+            (" folded\r\n", "\r\n folded\r\n"),
+            ("a b: c\r\n", "\r\na b: c\r\n"),
+            ("\r\nbody\r\n", "\r\nbody\r\n"),
+            ("To: x\r\n", "To: x\r\n"),
+            ("", ""),
+        ] {
+            assert_eq!(pass(message, &[]).0, expected);
+        }
+    }
+
+    #[test]
+    fn a_header_without_end_is_passed_on() {
+        let message = "X: y\r\n".repeat(MAX_HEADER / 6 + 10);
+        let (out, _) = pass(&message, &[1000, MAX_HEADER + 5]);
+        assert_eq!(out, message);
+    }
+
+    proptest! {
+        #[test]
+        fn cutting_changes_nothing(mut cuts in prop::collection::vec(0usize..150, 0..8)) {
+            cuts.sort_unstable();
+            prop_assert_eq!(pass(MESSAGE, &cuts), pass(MESSAGE, &[]));
+            let odd = "A: b\r\nno header\r\nC: d\r\n\r\nx\r\n";
+            prop_assert_eq!(pass(odd, &cuts), pass(odd, &[]));
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! A message on its way from an SMTP session into mailboxes, or into the spool.
+//!
+//! Where every recipient is a mailbox here, the message goes straight into their Maildirs: one write,
+//! one sync and one rename for each, all before the session gets its 250. The spool gets what cannot
+//! be finished now: recipients elsewhere, recipients whose tables hold nonsense, more mailboxes than
+//! one message is written to at a time, and a mailbox that fails while others do not.
+//!
+//! For that last case a message for several mailboxes is also written to the spool as it comes in,
+//! but not synced; it is used, or removed, when the outcome is known.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use waypost_machine::UnixTime;
+use waypost_mail::{Delivery, Enhanced, Envelope, MailHome, Notify, Reply, Target};
+use waypost_message::date::DateTime;
+use waypost_message::received::{self, Delivered, Received, With};
+use waypost_queue::{Change, Entry, Origin, Waiting};
+use waypost_smtp::server::Committed;
+
+use crate::Inner;
+use crate::event::{Attempt, Event, Status};
+use crate::run::header::{HOPCOUNT_LIMIT, Header};
+use crate::spool::{Draft, SpoolError};
+use crate::store::{Error, Incoming, MAX_MAILBOXES, Parcel};
+
+/// "Routing loop detected" (RFC 3463 3.5).
+pub(crate) const LOOP: Enhanced = Enhanced(5, 4, 6);
+
+/// A message that is coming in.
+pub(crate) struct Transit {
+    world: Arc<Inner>,
+    queue_id: Arc<str>,
+    envelope: Arc<Envelope>,
+    /// Our Received field, lines ending with LF.
+    received: String,
+    header: Header,
+    /// Everybody it goes to, each final address once.
+    finals: Vec<Final>,
+    /// Octets of the message with LF line ends.
+    size: u64,
+    last_cr: bool,
+    files: Option<Files>,
+}
+
+/// One final address.
+struct Final {
+    delivery: Delivery,
+    notify: Option<Notify>,
+    orcpt: Option<(Box<str>, Box<str>)>,
+}
+
+/// Where it is written to.
+struct Files {
+    incoming: Option<Incoming>,
+    /// Places in [`Transit::finals`] of the mailboxes of `incoming`.
+    locals: Vec<usize>,
+    draft: Option<Result<Draft, SpoolError>>,
+}
+
+/// The outcome for the mailboxes.
+#[derive(Default)]
+struct Outcome {
+    delivered: Vec<usize>,
+    failed: Vec<(usize, Error)>,
+}
+
+impl Transit {
+    /// Begins: nothing is written yet.
+    pub(crate) fn new(world: &Arc<Inner>, queue_id: Arc<str>, envelope: Arc<Envelope>) -> Self {
+        let received = trace(world, &queue_id, &envelope);
+        let mut seen = HashSet::new();
+        let mut finals = Vec::new();
+        for recipient in &envelope.recipients {
+            for delivery in &recipient.deliveries {
+                if seen.insert(delivery.to.lookup_key().to_lowercase()) {
+                    finals.push(Final {
+                        delivery: delivery.clone(),
+                        notify: recipient.notify,
+                        orcpt: recipient.orcpt.clone(),
+                    });
+                }
+            }
+        }
+        let world = Arc::clone(world);
+        let (header, size) = (Header::default(), received.len() as u64);
+        Self {
+            world,
+            queue_id,
+            envelope,
+            received,
+            header,
+            finals,
+            size,
+            last_cr: false,
+            files: None,
+        }
+    }
+
+    /// Takes the next pieces.
+    pub(crate) fn append(&mut self, chunks: Vec<Bytes>) {
+        let ready = self.header.push(chunks);
+        self.write(&ready);
+    }
+
+    fn write(&mut self, chunks: &[Bytes]) {
+        if chunks.is_empty() {
+            return;
+        }
+        for chunk in chunks {
+            self.count(chunk);
+        }
+        let mut files = match self.files.take() {
+            Some(files) => files,
+            None => self.open(),
+        };
+        if let Some(incoming) = &mut files.incoming {
+            // What failed is told at the end.
+            incoming.append(chunks);
+        }
+        if let Some(Ok(draft)) = &mut files.draft
+            && let Err(error) = draft.write(chunks)
+        {
+            files.draft = Some(Err(error));
+        }
+        self.files = Some(files);
+    }
+
+    /// Counts octets as they would be with LF line ends.
+    fn count(&mut self, chunk: &[u8]) {
+        self.size += chunk.len() as u64;
+        for lf in memchr::memchr_iter(b'\n', chunk) {
+            let cr = if lf == 0 { self.last_cr } else { chunk[lf - 1] == b'\r' };
+            self.size -= u64::from(cr);
+        }
+        self.last_cr = chunk.last().map_or(self.last_cr, |last| *last == b'\r');
+    }
+
+    /// Opens the files. The header is known by now.
+    fn open(&mut self) -> Files {
+        self.stop_loops();
+        let mut locals: Vec<usize> = (0..self.finals.len())
+            .filter(|n| matches!(self.finals[*n].delivery.target, Target::Maildir(_)))
+            .collect();
+        if locals.len() > MAX_MAILBOXES {
+            locals.clear();
+        }
+        let parcels: Vec<Parcel> = locals
+            .iter()
+            .filter_map(|n| match &self.finals[*n].delivery.target {
+                Target::Maildir(home) => Some(self.parcel(&self.finals[*n].delivery, home)),
+                _ => None,
+            })
+            .collect();
+        let mut incoming = (!parcels.is_empty()).then(|| self.world.store.deliver(parcels));
+        // Nothing to write yet: it only tells whether any mailbox could be begun.
+        let writable = incoming.as_mut().is_some_and(|incoming| incoming.append(&[]));
+        let simple = locals.len() == 1 && self.finals.len() == 1 && writable;
+        let draft = (!simple).then(|| self.draft());
+        Files { incoming, locals, draft }
+    }
+
+    fn draft(&self) -> Result<Draft, SpoolError> {
+        let mut draft = self.world.queue.spool.begin(&self.queue_id)?;
+        draft.write(&[self.received.replace('\n', "\r\n").into()])?;
+        Ok(draft)
+    }
+
+    /// A message that was delivered to one of its addresses before is not delivered there again
+    /// (RFC 5321 6.3, Delivered-To).
+    fn stop_loops(&mut self) {
+        let Some(known) = self.header.known() else { return };
+        for it in &mut self.finals {
+            let to = it.delivery.to.lookup_key().to_lowercase();
+            if known.delivered_to.contains(&to) && matches!(it.delivery.target, Target::Maildir(_))
+            {
+                let text = format!("mail forwarding loop for {}", it.delivery.to);
+                it.delivery.target = Target::Undeliverable(Reply::new(554, LOOP, text));
+            }
+        }
+    }
+
+    fn parcel(&self, delivery: &Delivery, home: &MailHome) -> Parcel {
+        let mut head = delivered_head(&self.envelope.sender.to_string(), delivery);
+        head.push_str(&self.received);
+        Parcel { home: home.clone(), head: head.into_bytes() }
+    }
+
+    /// The message is complete: makes it durable.
+    pub(crate) fn commit(mut self) -> Committed {
+        let rest = self.header.finish();
+        self.write(&rest);
+        if self.files.is_none() {
+            // A message without a single octet is still a message.
+            self.files = Some(self.open());
+        }
+        let Some(files) = self.files.take() else { return Committed::Failed(not_written(None)) };
+        if let Some(refusal) = self.refusal() {
+            return Committed::Failed(refusal);
+        }
+        let Files { incoming, locals, draft } = files;
+        let begun = self.world.settings.clock.now();
+        let before = crate::run::queue::since(self.envelope.arrived, begun.wall);
+        let elsewhere = self.finals.len() > locals.len();
+        let committed = if elsewhere {
+            self.spool_first(incoming, &locals, draft)
+        } else {
+            self.mailboxes_first(incoming, &locals, draft)
+        };
+        match committed {
+            Err(reply) => Committed::Failed(reply),
+            Ok(outcome) => {
+                let took = self.world.settings.clock.mono().since(begun.mono);
+                self.report(&outcome, before, took);
+                Committed::Done
+            }
+        }
+    }
+
+    /// Why the message is not taken at all.
+    fn refusal(&self) -> Option<Reply> {
+        if self.header.known().is_some_and(|known| known.hops > HOPCOUNT_LIMIT) {
+            return Some(Reply::new(554, LOOP, "Error: too many hops"));
+        }
+        let mut loops = self.finals.iter().map(|it| match &it.delivery.target {
+            Target::Undeliverable(reply) if reply.enhanced == Some(Enhanced(5, 4, 6)) => {
+                Some(reply)
+            }
+            _ => None,
+        });
+        let first = loops.next().flatten()?;
+        loops.all(|it| it.is_some()).then(|| first.clone())
+    }
+
+    /// Some recipients must wait. First everybody is put down in the spool; then those with a
+    /// mailbox get it and are struck out. A crash in between delivers once more at worst, and a
+    /// spool that fails leaves nothing behind.
+    fn spool_first(
+        &self,
+        incoming: Option<Incoming>,
+        locals: &[usize],
+        draft: Option<Result<Draft, SpoolError>>,
+    ) -> Result<Outcome, Reply> {
+        let all: Vec<usize> = (0..self.finals.len()).collect();
+        let crowd = locals.is_empty()
+            && self.finals.iter().any(|it| matches!(it.delivery.target, Target::Maildir(_)));
+        let next = self.spool(draft, &all, crowd)?;
+        let outcome = deliver(incoming, locals);
+        let done: Vec<Change> = outcome.delivered.iter().map(|n| Change::Done(*n)).collect();
+        if !done.is_empty()
+            && let Err(error) = self.world.queue.spool.record(&self.queue_id, &done)
+        {
+            tracing::error!("spool: {error}; {} may be delivered again", self.queue_id);
+        }
+        self.world.queue.add(next, Arc::clone(&self.queue_id));
+        Ok(outcome)
+    }
+
+    /// Everybody has a mailbox here. Those that fail while others do not wait in the spool.
+    fn mailboxes_first(
+        &self,
+        incoming: Option<Incoming>,
+        locals: &[usize],
+        draft: Option<Result<Draft, SpoolError>>,
+    ) -> Result<Outcome, Reply> {
+        let outcome = deliver(incoming, locals);
+        if outcome.failed.is_empty() {
+            return Ok(outcome);
+        }
+        let failed: Vec<usize> = outcome.failed.iter().map(|(n, _)| *n).collect();
+        if draft.is_none() {
+            let error = &outcome.failed[0].1;
+            tracing::warn!("warning: {}: {error}", self.queue_id);
+            return Err(not_written(Some(error)));
+        }
+        match self.spool(draft, &failed, false) {
+            Ok(next) => {
+                self.world.queue.add(next, Arc::clone(&self.queue_id));
+                Ok(outcome)
+            }
+            Err(reply) => {
+                if !outcome.delivered.is_empty() {
+                    let count = outcome.delivered.len();
+                    tracing::error!(
+                        "{}: in {count} mailboxes, but neither in the others nor in the spool; \
+                         the sender will try again",
+                        self.queue_id
+                    );
+                }
+                Err(reply)
+            }
+        }
+    }
+
+    /// Puts recipients down in the spool, and says when they are to be tried; `now`: at once.
+    fn spool(
+        &self,
+        draft: Option<Result<Draft, SpoolError>>,
+        who: &[usize],
+        now: bool,
+    ) -> Result<UnixTime, Reply> {
+        let wall = self.world.settings.clock.wall();
+        let next = if now { wall } else { self.world.queue.backoff.next(wall, wall) };
+        let recipients = who.iter().map(|n| {
+            let Final { delivery, notify, orcpt } = &self.finals[*n];
+            let (delivery, orcpt) = (delivery.clone(), orcpt.clone());
+            Some(Waiting { delivery, notify: *notify, orcpt, attempts: 0, next })
+        });
+        let envelope = &self.envelope;
+        let mut entry = Entry {
+            origin: Origin {
+                queue_id: (*self.queue_id).into(),
+                arrived: envelope.arrived,
+                sender: envelope.sender.clone(),
+                size: 0,
+                message_id: self.message_id(),
+                body: envelope.body,
+                smtputf8: envelope.smtputf8,
+                ret: envelope.ret,
+                envid: envelope.envid.clone(),
+                login: envelope.client.login.as_ref().map(|login| login.user.clone()),
+            },
+            recipients: recipients.collect(),
+        };
+        let written = draft.unwrap_or_else(|| self.draft()).and_then(|it| it.commit(&mut entry));
+        if let Err(error) = written {
+            tracing::error!("spool: {error}");
+            return Err(if error.is_full() { full() } else { not_written(None) });
+        }
+        Ok(next)
+    }
+
+    fn message_id(&self) -> Box<str> {
+        self.header.known().map(|known| known.message_id.clone()).unwrap_or_default()
+    }
+
+    /// Tells the log what has become of everybody.
+    fn report(&self, outcome: &Outcome, before: Duration, took: Duration) {
+        let log = &self.world.settings.log;
+        let queue_id = || Arc::clone(&self.queue_id);
+        log.event(Event::MessageId { queue_id: queue_id(), message_id: self.message_id() });
+        log.event(Event::Active {
+            queue_id: queue_id(),
+            sender: self.envelope.sender.clone(),
+            size: self.size,
+            recipients: self.finals.len(),
+        });
+        let attempt = |n: usize, dsn, status, relay, text: String| {
+            let delivery = &self.finals[n].delivery;
+            log.event(Event::Delivery(Box::new(Attempt {
+                queue_id: queue_id(),
+                to: delivery.to.clone(),
+                orig_to: delivery.orig_to.clone(),
+                relay,
+                delays: [before, Duration::ZERO, Duration::ZERO, took],
+                dsn,
+                status,
+                text: text.into(),
+            })));
+        };
+        for n in &outcome.delivered {
+            let text = "delivered to maildir".to_owned();
+            attempt(*n, Enhanced(2, 0, 0), Status::Sent, "virtual", text);
+        }
+        for (n, error) in &outcome.failed {
+            attempt(*n, dsn_of(error), Status::Deferred, "virtual", error.to_string());
+        }
+        for (n, it) in self.finals.iter().enumerate() {
+            if let Some((dsn, text)) = crate::run::queue::waits(&it.delivery.target) {
+                attempt(n, dsn, Status::Deferred, "none", text);
+            }
+        }
+        if outcome.delivered.len() == self.finals.len() {
+            log.event(Event::Removed { queue_id: queue_id() });
+        }
+    }
+}
+
+fn deliver(incoming: Option<Incoming>, locals: &[usize]) -> Outcome {
+    let mut outcome = Outcome::default();
+    let results = incoming.map(Incoming::commit).unwrap_or_default();
+    for (n, result) in locals.iter().zip(results) {
+        match result {
+            Ok(_) => outcome.delivered.push(*n),
+            Err(error) => outcome.failed.push((*n, error)),
+        }
+    }
+    outcome
+}
+
+/// What stands before the message in one mailbox, but for Received.
+pub(crate) fn delivered_head(sender: &str, delivery: &Delivery) -> String {
+    let (to, orig_to) = (delivery.to.to_string(), delivery.orig_to.to_string());
+    let mut head = String::new();
+    Delivered { sender, original_to: Some(&orig_to), delivered_to: &to }.print(&mut head);
+    head
+}
+
+/// The enhanced code of a mailbox's failure.
+pub(crate) fn dsn_of(error: &Error) -> Enhanced {
+    match error {
+        Error::NoSpace(_) => Enhanced(4, 2, 2),
+        Error::Denied(_) | Error::Refused(_) => Enhanced(4, 2, 0),
+        _ => Enhanced(4, 3, 0),
+    }
+}
+
+fn full() -> Reply {
+    Reply::new(452, Enhanced(4, 3, 1), "Insufficient system storage")
+}
+
+/// The reply when the message could not be made durable.
+fn not_written(error: Option<&Error>) -> Reply {
+    match error {
+        Some(Error::NoSpace(_)) => full(),
+        _ => Reply::new(451, Enhanced(4, 3, 0), "Error: queue file write error"),
+    }
+}
+
+/// Our Received field.
+fn trace(world: &Inner, queue_id: &str, envelope: &Envelope) -> String {
+    let client = &envelope.client;
+    let address = match client.peer.ip.to_canonical() {
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+        std::net::IpAddr::V6(ip) => format!("IPv6:{ip}"),
+    };
+    let only = match envelope.recipients.as_slice() {
+        [only] => Some(only.address.to_string()),
+        _ => None,
+    };
+    let some = |text: &'static str| (!text.is_empty()).then_some(text);
+    let mut out = String::new();
+    Received {
+        helo: (!client.helo.is_empty()).then_some(&client.helo),
+        client_name: client.peer.name.as_deref().unwrap_or("unknown"),
+        client_address: &address,
+        tls: client.tls.as_ref().map(|tls| received::Tls {
+            protocol: tls.protocol,
+            cipher: tls.cipher,
+            bits: tls.bits.into(),
+            key_exchange: some(tls.key_exchange),
+            server_signature: some(tls.signature).map(|name| received::Signature {
+                name,
+                detail: &tls.signature_key,
+                digest: tls.digest,
+            }),
+            ..received::Tls::default()
+        }),
+        shown_login: None,
+        host: &world.settings.hostname,
+        software: "Waypost",
+        with: With {
+            extended: client.esmtp,
+            utf8: envelope.smtputf8,
+            authenticated: client.login.is_some(),
+        },
+        id: queue_id,
+        only_recipient: only.as_deref(),
+        at: DateTime { seconds: envelope.arrived.secs, offset: 0 },
+        zone: "UTC",
+    }
+    .print(&mut out);
+    out
+}
