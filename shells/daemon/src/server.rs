@@ -136,7 +136,7 @@ impl Server {
     }
 
     fn smtp(&self, config: &Arc<smtp::Config>, peer: Peer, place: Place) -> Box<dyn Session> {
-        let log = log::smtp::Session::new(config, peer.clone());
+        let log = log::smtp::Session::new(config, peer.clone(), place.id());
         let server = smtp::Server::new(Arc::clone(config), peer);
         let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
         let role = Smtp::new(self.running.world.clone(), log);

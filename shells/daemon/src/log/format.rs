@@ -98,8 +98,8 @@ impl Lines {
         let host = self.hostname.split('.').next().unwrap_or("localhost");
         let program = if f.program.is_empty() { "waypost" } else { &f.program };
         write!(to, "{time} {host} {program}")?;
-        // Dovecot's lines have no process id.
-        if program != "dovecot" {
+        // Dovecot's lines have no process id; those of a session have its number.
+        if program != "dovecot" && !program.ends_with(']') {
             write!(to, "[{}]", process::id())?;
         }
         to.write_char(':')?;

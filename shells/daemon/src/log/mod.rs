@@ -202,7 +202,7 @@ mod tests {
             service: service.into(),
             ..Config::new(Domain::parse("mail.example.com").unwrap())
         };
-        smtp::Session::new(&config, peer())
+        smtp::Session::new(&config, peer(), 42)
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
             let counts = vec![("ehlo", 1, 1), ("data", 0, 1)];
             session.fact(&Fact::Disconnected { counts, lost: Some(lost) });
         });
-        let head = "2026-11-22T07:50:22.000000+00:00 mail postfix/submission/smtpd[7]:";
+        let head = "2026-11-22T07:50:22.000000+00:00 mail postfix/submission/smtpd[42]:";
         let expected = [
             "connect from unknown[127.0.1.4]",
             "warning: unknown[127.0.1.4]: SASL PLAIN authentication failed: (reason unavailable), \

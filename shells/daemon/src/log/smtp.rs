@@ -40,8 +40,10 @@ pub(crate) fn tls(info: &TlsInfo) -> String {
 }
 
 impl Session {
-    pub(crate) fn new(config: &Config, peer: Peer) -> Self {
-        Self { program: format!("postfix/{}", config.service).into(), peer }
+    /// The number of the session stands where Postfix has the number of a process: each of its
+    /// sessions has one of its own, and tools tell them apart by it.
+    pub(crate) fn new(config: &Config, peer: Peer, number: u64) -> Self {
+        Self { program: format!("postfix/{}[{number}]", config.service).into(), peer }
     }
 
     fn line(&self, queue_id: Option<&str>, text: &str) {
