@@ -271,6 +271,7 @@ fn same<S: Subject>(
 ) -> Result<(), Broken> {
     let settled = |seen: Transcript| Transcript { sent: subject.settled(seen.sent), ..seen };
     let plain = settled(transcript(subject, script)?);
+    let freedom = Freedom { early_end: Some(plain.handshakes), ..freedom };
     let free = settled(run(subject, script, choices, freedom)?);
     equal(law, &plain, &free)
 }

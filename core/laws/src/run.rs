@@ -50,6 +50,9 @@ pub(crate) struct Freedom {
     pub(crate) cuts: bool,
     pub(crate) rooms: bool,
     pub(crate) drains: bool,
+    /// The end of the input may come before the machine is drained, after so many handshakes: an
+    /// end in a handshake is the end of all.
+    pub(crate) early_end: Option<usize>,
     pub(crate) answers: bool,
     pub(crate) ticks: bool,
     /// No call is answered but commits.
@@ -65,6 +68,7 @@ impl Freedom {
         cuts: false,
         rooms: false,
         drains: false,
+        early_end: None,
         answers: false,
         ticks: false,
         silent: false,
@@ -227,7 +231,9 @@ impl<S: Subject> Run<'_, S> {
         if self.bytes()? || self.answer()? || self.late()? {
             return Ok(true);
         }
-        let early = self.choose(self.freedom.drains, 2) == 1 && self.end == End::Eof;
+        let early = self.choose(self.freedom.drains, 2) == 1
+            && self.end == End::Eof
+            && self.freedom.early_end == Some(self.seen.handshakes);
         if !(drained || early && self.parts.len() < 2) {
             return Ok(false);
         }
@@ -305,6 +311,8 @@ impl<S: Subject> Run<'_, S> {
                         return Ok(());
                     }
                     Step::Fact(_) | Step::Cancel(_) => {}
+                    // A commit is still waited for.
+                    Step::Wait(_) if self.answer()? => {}
                     _ => return broken("L9", "clear bytes before the handshake do not end it"),
                 }
             }
