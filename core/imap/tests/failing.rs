@@ -137,3 +137,14 @@ fn stopping_waits_for_a_message_that_is_being_made_durable() {
     assert_eq!(client.text(), "* BYE Server shutting down.\r\n");
     assert_eq!(world.borrow().open_uploads(), 0);
 }
+
+#[test]
+fn a_wrong_command_is_wrong_whatever_the_world_says() {
+    let (world, mut client) = selected();
+    world.borrow_mut().failing = &["Append"];
+    let reply = client.command("a APPEND INBOX {3+}\r\nabc and more");
+    assert_eq!(reply, "a BAD Error in IMAP command APPEND: Invalid arguments.\r\n");
+    let reply = client.command("a APPEND INBOX {3+}\r\nabc");
+    assert_eq!(reply, format!("a {DOWN}"));
+    assert_eq!(world.borrow().open_uploads(), 0);
+}

@@ -196,6 +196,13 @@ impl Append {
         }
     }
 
+    /// The command itself is wrong. That comes before what the world says of it, whichever is
+    /// known first.
+    fn is_wrong(&mut self, line: String) {
+        self.failed = None;
+        self.fail(line);
+    }
+
     fn fail(&mut self, line: String) {
         self.failed.get_or_insert(line);
         self.pieces = Vec::new();
@@ -351,14 +358,14 @@ fn tail(server: &mut Server, cx: &mut Context<'_>, mut job: Box<Append>) -> Step
         Some(Unit::Skipped) => {}
         Some(Unit::Literal(literal)) if !literal.waits => {
             job.tail.skip(literal);
-            job.fail(wrong());
+            job.is_wrong(wrong());
         }
         Some(Unit::Endless) => {
             job.abort(cx);
             server.bye(cx, response::BYE_LITERAL, Why::Refused, "Literal size too large");
             return Step::Done;
         }
-        Some(_) => job.fail(wrong()),
+        Some(_) => job.is_wrong(wrong()),
     }
     if !job.tail.is_skipping() {
         cx.disarm(Timer::Body);
