@@ -42,10 +42,12 @@ enum Slot {
     Failed(Error),
 }
 
-/// A file in `tmp/`.
+/// A file in `tmp/`, in the end in `new/`.
 struct Tmp {
     home: MailHome,
     path: PathBuf,
+    /// In `new/`; empty until it is known.
+    name: String,
     file: Box<dyn File>,
     /// Octets of the head, on disk and with CRLF.
     head: (u64, u64),
@@ -78,7 +80,8 @@ impl Store {
         let mut ends = LineEnds::default();
         ends.push(&head, &mut lines);
         let written = self.as_user(&home, || file.write_all(&lines).tried("write", &path))?;
-        let tmp = Tmp { home, path, file, head: (ends.size(), ends.virtual_size()) };
+        let tmp =
+            Tmp { home, path, name: String::new(), file, head: (ends.size(), ends.virtual_size()) };
         match written {
             Ok(()) => Ok(tmp),
             Err(error) => {
@@ -116,30 +119,41 @@ impl Incoming {
         self.ends.finish(&mut self.piece);
         self.write_piece();
         let sizes = (self.ends.size(), self.ends.virtual_size());
+        // Step by step for all mailboxes: where they share a disk, the first sync of a step makes those
+        // that follow cheap.
+        self.each(|store, tmp| tmp.seal(store, sizes));
+        self.each(|store, tmp| tmp.move_to_new(store));
+        self.each(|store, tmp| store.sync_dir(&top(&tmp.home).join("new")));
         let slots = std::mem::take(&mut self.slots);
-        slots
-            .into_iter()
-            .map(|slot| match slot {
-                Slot::Failed(error) => Err(error),
-                Slot::Open(tmp) => tmp.finish(&self.store, sizes),
-            })
-            .collect()
+        let outcome = |slot| match slot {
+            Slot::Failed(error) => Err(error),
+            Slot::Open(tmp) => {
+                self.store.delivered(top(&tmp.home));
+                Ok(tmp.name)
+            }
+        };
+        slots.into_iter().map(outcome).collect()
     }
 
     /// Gives the message up.
     pub fn abort(self) {}
 
     fn write_piece(&mut self) {
-        let Self { store, slots, piece, .. } = self;
-        if piece.is_empty() {
-            return;
+        let piece = std::mem::take(&mut self.piece);
+        if !piece.is_empty() {
+            self.each(|_, tmp| tmp.file.write_all(&piece).tried("write", &tmp.path));
         }
-        for slot in slots {
+        self.piece = piece;
+    }
+
+    /// Does the same for each mailbox, as its user. One that fails leaves nothing there.
+    fn each(&mut self, work: impl Fn(&Store, &mut Tmp) -> Result<(), Error>) {
+        for slot in &mut self.slots {
             let Slot::Open(tmp) = slot else { continue };
-            let write = || tmp.file.write_all(piece).tried("write", &tmp.path);
-            let written = store.inner.identity.as_user(tmp.home.uid, tmp.home.gid, write);
-            if let Err(error) = written.map_err(Error::from).and_then(|result| result) {
-                tmp.remove(store);
+            let MailHome { uid, gid, .. } = tmp.home;
+            let done = self.store.inner.identity.as_user(uid, gid, || work(&self.store, tmp));
+            if let Err(error) = done.map_err(Error::from).and_then(|result| result) {
+                tmp.remove(&self.store);
                 *slot = Slot::Failed(error);
             }
         }
@@ -157,39 +171,22 @@ impl Drop for Incoming {
 }
 
 impl Tmp {
-    fn finish(self, store: &Store, (size, virtual_size): (u64, u64)) -> Result<String, Error> {
-        let sizes = (self.head.0 + size, self.head.1 + virtual_size);
-        let moved = store.as_user(&self.home, || self.move_to_new(store, sizes));
-        match moved.and_then(|result| result) {
-            Ok(name) => {
-                store.delivered(top(&self.home));
-                Ok(name)
-            }
-            Err(error) => {
-                self.remove(store);
-                Err(error)
-            }
-        }
-    }
-
-    /// As the user.
-    fn move_to_new(
-        &self,
-        store: &Store,
-        (size, virtual_size): (u64, u64),
-    ) -> Result<String, Error> {
+    /// Makes the content durable, and finds the name that the file will have.
+    fn seal(&mut self, store: &Store, (size, virtual_size): (u64, u64)) -> Result<(), Error> {
         self.file.sync().tried("sync", &self.path)?;
         let stat = self.file.stat().tried("stat", &self.path)?;
-        let name = name::with_sizes(&store.base_name(&stat), size, virtual_size);
-        let path = inside(top(&self.home), "new", name.as_bytes());
+        let (size, virtual_size) = (self.head.0 + size, self.head.1 + virtual_size);
+        self.name = name::with_sizes(&store.base_name(&stat), size, virtual_size);
+        Ok(())
+    }
+
+    fn move_to_new(&mut self, store: &Store) -> Result<(), Error> {
+        let path = inside(top(&self.home), "new", self.name.as_bytes());
         store.inner.fs.rename(&self.path, &path).tried("rename", &path)?;
-        let new = top(&self.home).join("new");
-        if let Err(error) = store.sync_dir(&new) {
-            // It may or may not survive a crash; the sender will be told to try again.
-            let _ = store.inner.fs.unlink(&path);
-            return Err(error);
-        }
-        Ok(name)
+        // Should a later step fail, this is what has to go: it may or may not survive a crash, and the
+        // sender is told to try again.
+        self.path = path;
+        Ok(())
     }
 
     fn remove(&self, store: &Store) {
