@@ -130,7 +130,8 @@ pub(crate) fn explain(error: &std::io::Error, name: &str) -> String {
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                 format!("its certificate is not for the name '{name}'")
             }
-            CertificateError::UnknownIssuer => {
+            // The second: by another authority of the same name.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                 "its certificate is not signed by a trusted authority".into()
             }
             CertificateError::Revoked => "its certificate is revoked".into(),

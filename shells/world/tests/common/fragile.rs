@@ -98,9 +98,7 @@ impl Fs for Fragile {
 impl File for FragileFile {
     /// Dying in the middle of a write leaves half of it.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Err(error) = use_up(&self.left) {
-            return Err(error);
-        }
+        use_up(&self.left)?;
         if self.left.load(Ordering::Acquire) == 0 {
             self.real.write_all(&bytes[..bytes.len() / 2])?;
             return Err(io::Error::other("the process is dead"));
