@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::SyntaxError;
@@ -9,8 +10,8 @@ use super::args::Arg;
 use super::mailbox;
 use crate::server::SEPARATOR;
 
-/// Patterns in one LIST, at most.
-const PATTERNS: usize = 256;
+/// Octets of all patterns of one LIST, at most.
+const PATTERNS: usize = 2048;
 
 /// One item of STATUS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,9 +115,6 @@ pub fn list(args: &[Arg<'_>]) -> Result<List, SyntaxError> {
     match pattern {
         Arg::List(patterns) => {
             found.extended = true;
-            if patterns.len() > PATTERNS {
-                return Err(SyntaxError::verb("Too many patterns"));
-            }
             for pattern in patterns {
                 let pattern = pattern.text().ok_or(SyntaxError::verb("Invalid pattern list"))?;
                 add_pattern(reference, pattern, &mut found);
@@ -137,6 +135,13 @@ pub fn list(args: &[Arg<'_>]) -> Result<List, SyntaxError> {
         }
         _ => return Err(SyntaxError::verb("Extra arguments")),
     }
+    limited(found)
+}
+
+fn limited(found: List) -> Result<List, SyntaxError> {
+    if found.patterns.iter().map(String::len).sum::<usize>() > PATTERNS {
+        return Err(SyntaxError::verb("Too long patterns"));
+    }
     Ok(found)
 }
 
@@ -152,7 +157,7 @@ pub fn lsub(args: &[Arg<'_>]) -> Result<List, SyntaxError> {
     let mut found = List { subscribed: true, ..List::default() };
     found.root = pattern.is_empty();
     add_pattern(reference, pattern, &mut found);
-    Ok(found)
+    limited(found)
 }
 
 fn add_pattern(reference: &[u8], pattern: &[u8], found: &mut List) {
@@ -199,48 +204,41 @@ fn returned(options: &[Arg<'_>], found: &mut List) -> Result<(), SyntaxError> {
 
 /// Holds a name against a pattern: `*` is anything, `%` anything but the separator. `INBOX` is
 /// itself in any letter case, also where mailboxes lie below it.
+///
+/// The time is that of the name's length times the pattern's, whatever the pattern.
 pub fn matches(pattern: &str, name: &str) -> bool {
+    if pattern == "*" {
+        return true;
+    }
+    let pattern = pattern.as_bytes();
     let inbox = if name == "INBOX" || name.starts_with("INBOX.") { 5 } else { 0 };
-    let same = |a: u8, b: u8, at: usize| a == b || (at < inbox && a.eq_ignore_ascii_case(&b));
-    // At most one restart point is needed for each kind of wildcard: what lies before the last
-    // `*` never has to be looked at again, nor what lies before a `%` that came after it.
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut p, mut n) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    let mut percent: Option<(usize, usize)> = None;
-    loop {
-        match (pattern.get(p), name.get(n)) {
-            (Some(b'*'), _) => {
-                p += 1;
-                star = Some((p, n));
-                percent = None;
-                continue;
-            }
-            (Some(b'%'), _) => {
-                p += 1;
-                percent = Some((p, n));
-                continue;
-            }
-            (Some(a), Some(b)) if same(*a, *b, n) => {
-                p += 1;
-                n += 1;
-                continue;
-            }
-            (None, None) => return true,
-            _ => {}
+    // Which beginnings of the pattern fit what was read of the name.
+    let mut fits = vec![false; pattern.len() + 1];
+    fits[0] = true;
+    skip_wildcards(pattern, &mut fits);
+    for (n, &c) in name.as_bytes().iter().enumerate() {
+        // From the end, so that each place is read before it is written.
+        for at in (0..=pattern.len()).rev() {
+            let stays = match pattern.get(at) {
+                Some(b'*') => true,
+                Some(b'%') => c != SEPARATOR as u8,
+                _ => false,
+            };
+            let steps = at.checked_sub(1).is_some_and(|before| {
+                let wanted = pattern[before];
+                fits[before] && (wanted == c || (n < inbox && wanted.eq_ignore_ascii_case(&c)))
+            });
+            fits[at] = (fits[at] && stays) || steps;
         }
-        if let Some((after, from)) =
-            percent.filter(|(_, from)| name.get(*from).is_some_and(|c| *c != SEPARATOR as u8))
-        {
-            percent = Some((after, from + 1));
-            (p, n) = (after, from + 1);
-        } else if let Some((after, from)) = star.filter(|(_, from)| *from < name.len()) {
-            star = Some((after, from + 1));
-            percent = None;
-            (p, n) = (after, from + 1);
-        } else {
-            return false;
-        }
+        skip_wildcards(pattern, &mut fits);
+    }
+    fits[pattern.len()]
+}
+
+/// A wildcard may stand for nothing.
+fn skip_wildcards(pattern: &[u8], fits: &mut [bool]) {
+    for (at, c) in pattern.iter().enumerate() {
+        fits[at + 1] |= fits[at] && matches!(c, b'*' | b'%');
     }
 }
 
@@ -275,6 +273,7 @@ mod tests {
             ("\"\" * RETURN (BOGUS)", "Unknown return options"),
             ("\"\" * RETURN (STATUS (XYZZY))", "Invalid status item XYZZY"),
             ("\"\" * RETURN (STATUS ())", "Empty status list"),
+            (&alloc::format!("\"\" {}", "*a".repeat(2000)), "Too long patterns"),
         ] {
             assert_eq!(read(text).unwrap_err().to_string(), error, "{text}");
         }
