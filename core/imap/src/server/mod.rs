@@ -19,7 +19,7 @@
 //!
 //! `intake.rs` finds the verb of a command. Its `begin` reads the arguments and asks the world; the
 //! answer comes to its `answered`; what has much to say says it in `advance`, as room allows. Each
-//! gives a [`Step`].
+//! gives a `Step`.
 
 mod append;
 mod call;

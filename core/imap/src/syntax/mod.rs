@@ -1,5 +1,5 @@
 //! The grammar of commands (RFC 3501 9), read from whole commands: framing comes first
-//! ([`crate::frame`]), so nothing here ever waits for more.
+//! (`frame.rs`), so nothing here ever waits for more.
 //!
 //! As Dovecot does, a command is first cut into arguments ([`args`]), which every verb then reads
 //! in its own way. So one place knows of quoting, literals and nesting.
