@@ -15,7 +15,8 @@ pub(crate) fn event(event: Event) {
             line(&program, Some(&queue_id), &client(&envelope));
         }
         Event::MessageId { queue_id, message_id } => {
-            line("postfix/cleanup", Some(&queue_id), &format!("message-id={message_id}"));
+            let shown = if message_id.is_empty() { "<>" } else { &message_id };
+            line("postfix/cleanup", Some(&queue_id), &format!("message-id={shown}"));
         }
         Event::Active { queue_id, sender, size, recipients } => {
             let text = format!("from=<{sender}>, size={size}, nrcpt={recipients} (queue active)");

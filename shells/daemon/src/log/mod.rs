@@ -262,6 +262,8 @@ mod tests {
                 size: 356,
                 recipients: 1,
             });
+            let message_id = "".into();
+            message::event(Event::MessageId { queue_id: Arc::clone(&queue_id), message_id });
             message::event(Event::Removed { queue_id });
         });
         assert!(lines[0].ends_with(
@@ -270,7 +272,8 @@ mod tests {
         assert!(lines[1].ends_with(
             "mail postfix/qmgr[7]: E7370142EAE: from=<>, size=356, nrcpt=1 (queue active)"
         ));
-        assert!(lines[2].ends_with("mail postfix/qmgr[7]: E7370142EAE: removed"));
+        assert!(lines[2].ends_with("mail postfix/cleanup[7]: E7370142EAE: message-id=<>"));
+        assert!(lines[3].ends_with("mail postfix/qmgr[7]: E7370142EAE: removed"));
     }
 
     fn imap(clock: &Arc<ManualClock>) -> imap::Session {
