@@ -229,3 +229,118 @@ fn has_keyword(flags: Flags, keywords: &Keywords, name: &str) -> bool {
     let place = keywords.iter().position(|known| known.eq_ignore_ascii_case(name));
     place.is_some_and(|n| n < 32 && flags.keywords & (1 << n) != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    /// A message that can be read, or not; notes what was asked of it.
+    #[derive(Default)]
+    struct Fake {
+        broken: bool,
+        asked: Vec<&'static str>,
+    }
+
+    impl Fake {
+        fn say<T>(&mut self, what: &'static str, value: T) -> Result<T, Failure> {
+            self.asked.push(what);
+            if self.broken { Err(Failure::Unavailable) } else { Ok(value) }
+        }
+    }
+
+    impl Content for Fake {
+        fn date(&mut self) -> Result<i64, Failure> {
+            self.say("date", 10 * DAY + 5)
+        }
+
+        fn size(&mut self) -> Result<u64, Failure> {
+            self.say("size", 100)
+        }
+
+        fn sent(&mut self) -> Result<Option<i64>, Failure> {
+            self.say("sent", None)
+        }
+
+        fn header(&mut self, _: &str, needle: &Needle) -> Result<bool, Failure> {
+            let found = needle.is_in("a header");
+            self.say("header", found)
+        }
+
+        fn body(&mut self, needle: &Needle) -> Result<bool, Failure> {
+            let found = needle.is_in("a body");
+            self.say("body", found)
+        }
+
+        fn text(&mut self, needle: &Needle) -> Result<bool, Failure> {
+            let found = needle.is_in("a header and a body");
+            self.say("text", found)
+        }
+    }
+
+    /// Holds a message, seen and with the second keyword, against the keys.
+    fn holds(keys: Vec<Key>, content: &mut Fake) -> Result<bool, Failure> {
+        let flags = Flags { system: Flags::SEEN, keywords: 2 };
+        let message = Message { uid: 7, flags, recent: false };
+        let keywords: Keywords = ["one".into(), "Two".into()].into();
+        let now = 10 * DAY + 65;
+        let candidate = Candidate { seq: 3, message: &message, keywords: &keywords, now };
+        Program(keys).matches(&candidate, content)
+    }
+
+    fn not(key: Key) -> Key {
+        Key::Not(Box::new(key))
+    }
+
+    #[test]
+    fn every_key() {
+        let needle = || Needle::new("BODY");
+        let header = |text| Key::Header { name: "X".into(), needle: Needle::new(text) };
+        for (key, yes) in [
+            (Key::All, true),
+            (not(Key::All), false),
+            (Key::Flag(Flags::SEEN), true),
+            (Key::Flag(Flags::DRAFT), false),
+            (Key::Keyword("two".into()), true),
+            (Key::Keyword("one".into()), false),
+            (Key::Keyword("three".into()), false),
+            (Key::Recent, false),
+            (Key::Sequence(Set::of([(3, 3)])), true),
+            (Key::Uid(Set::of([(3, 3)])), false),
+            (Key::Larger(100), false),
+            (Key::Smaller(101), true),
+            (Key::Arrived(When::On(10)), true),
+            (Key::Arrived(When::Before(10)), false),
+            (Key::Arrived(When::Since(10)), true),
+            (Key::Sent(When::Before(-100_000)), true),
+            (Key::Sent(When::Since(-100_000)), false),
+            (Key::Older(60), true),
+            (Key::Older(61), false),
+            (Key::Younger(60), true),
+            (Key::Younger(59), false),
+            (header("header"), true),
+            (Key::Body(needle()), true),
+            (Key::Text(needle()), true),
+            (Key::Or(Box::new((Key::Recent, Key::All))), true),
+            (Key::And(vec![Key::All, Key::Recent]), false),
+        ] {
+            let shown = alloc::format!("{key:?}");
+            assert_eq!(holds(vec![key], &mut Fake::default()), Ok(yes), "{shown}");
+        }
+    }
+
+    #[test]
+    fn only_what_decides_is_read() {
+        let text = || Key::Text(Needle::new("x"));
+        let mut content = Fake::default();
+        assert_eq!(holds(vec![text(), Key::Larger(1), Key::Recent], &mut content), Ok(false));
+        assert_eq!(content.asked, [""; 0]);
+        assert_eq!(holds(vec![text(), Key::Larger(100)], &mut content), Ok(false));
+        assert_eq!(content.asked, ["size"]);
+        // What cannot be read is no match and no miss, unless the rest decides.
+        let mut broken = Fake { broken: true, ..Fake::default() };
+        let either = |a, b| Key::Or(Box::new((a, b)));
+        assert_eq!(holds(vec![either(text(), Key::All)], &mut broken), Ok(true));
+        assert_eq!(holds(vec![not(text())], &mut broken), Err(Failure::Unavailable));
+    }
+}
