@@ -20,8 +20,12 @@ use crate::fs::{Fs, read_to_end};
 /// A lock that did not change for so long is broken: Dovecot's `MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT`.
 const STALE_SECONDS: i64 = 120;
 
+/// A lock with nothing in it is broken after so long: its owner died before it wrote its name there, or the
+/// power failed before that reached the disk.
+const EMPTY_SECONDS: i64 = 10;
+
 /// How long to wait for another program: so many times [`STEP`].
-const STEPS: u32 = 1000;
+const STEPS: u32 = 1500;
 const STEP: Duration = Duration::from_millis(10);
 
 /// The lock; given up when dropped.
@@ -74,7 +78,10 @@ impl Store {
         let owner = fs.open(path).and_then(|file| read_to_end(&*file, 512)).unwrap_or_default();
         let stale = match self.is_alive(&owner) {
             Some(alive) => !alive,
-            None => before.mtime.secs < self.inner.clock.wall().secs - STALE_SECONDS,
+            None => {
+                let limit = if owner.is_empty() { EMPTY_SECONDS } else { STALE_SECONDS };
+                before.mtime.secs < self.inner.clock.wall().secs - limit
+            }
         };
         // Another program may have broken it and taken it meanwhile.
         let unchanged = || fs.stat(path).is_ok_and(|now| now == before);
@@ -115,7 +122,7 @@ impl Drop for DotLock<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Place;
+    use super::super::testing::{NOON, Place};
 
     #[test]
     fn a_lock_is_taken_and_given_up() {
@@ -149,6 +156,23 @@ mod tests {
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(old).unwrap();
         assert!(place.store.break_stale(&path));
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_lock_without_an_owner_is_broken_soon() {
+        let place = Place::with_maildir();
+        let path = place.at("dovecot-uidlist.lock");
+        let age = |seconds: i64| {
+            let time = std::time::Duration::from_secs((NOON - seconds) as u64);
+            std::fs::File::create(&path)
+                .unwrap()
+                .set_modified(std::time::UNIX_EPOCH + time)
+                .unwrap();
+        };
+        age(9);
+        assert!(!place.store.break_stale(&path));
+        age(11);
+        assert!(place.store.break_stale(&path));
     }
 
     #[test]

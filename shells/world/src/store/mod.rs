@@ -19,6 +19,8 @@
 
 mod append;
 mod copy;
+#[cfg(test)]
+mod crash_tests;
 mod deliver;
 mod error;
 mod flags;
