@@ -75,7 +75,8 @@ pub(crate) fn smtp(config: &Config, tls: bool) -> SmtpServices {
     SmtpServices {
         smtp: service("smtpd", if tls { smtp::Tls::Offered } else { smtp::Tls::Off }),
         submission: service("submission/smtpd", smtp::Tls::Required),
-        submissions: service("submissions/smtpd", smtp::Tls::Implicit),
+        // The name that Postfix's own configuration has, and that log tools know.
+        submissions: service("smtps/smtpd", smtp::Tls::Implicit),
     }
 }
 
