@@ -12,13 +12,12 @@ use waypost_maildir::{Folder, name};
 
 use super::Store;
 use super::append::Placing;
-use super::error::{Error, Tried, is_absent};
+use super::error::Error;
+use super::flags::LOOKS;
 use super::home::{FILE_MODE, inside};
-use super::mailbox::Mailbox;
 use super::open::{Session, folder_dir};
 use super::state::{State, to_imap};
 use crate::fs::File;
-use crate::lock;
 
 /// Octets copied at a time.
 const BLOCK: usize = 64 * 1024;
@@ -74,11 +73,14 @@ impl Store {
     /// Removes messages that were moved elsewhere.
     fn remove_copied(&self, handle: imap::Handle, uids: &[u32]) -> Result<(), Error> {
         self.with_session(handle, |mailbox, state, session| {
-            let missing = self.remove_files(mailbox, state, uids)?;
-            if !missing.is_empty() {
+            let mut doomed = uids.to_vec();
+            for _ in 0..LOOKS {
+                doomed = self.remove_files(mailbox, state, &doomed)?;
+                if doomed.is_empty() {
+                    break;
+                }
                 state.cur_seen.forget();
                 self.look(mailbox, state, session.write)?;
-                self.remove_files(mailbox, state, &missing)?;
             }
             mailbox.notify();
             Ok(())
@@ -136,47 +138,22 @@ struct Linked<'a> {
 impl Linked<'_> {
     /// Links one message; one that is gone is passed over. As the user.
     fn add(&mut self, session: &Session, uid: u32) -> Result<(), Error> {
-        for last in [false, true] {
-            let mailbox = &session.mailbox;
-            let Some((file_name, flags)) = self.find(mailbox, session.write, uid, last)? else {
-                return Ok(());
-            };
-            let from = mailbox.dir.join(&file_name);
-            let temporary = self.store.temporary_name();
-            let to = inside(self.target, "tmp", temporary.as_bytes());
-            match self.store.link_or_copy(&from, &to) {
-                Ok(()) => {
-                    let stat = self.store.inner.fs.stat(&to).tried("stat", &to);
-                    let base = stat.map(|stat| sized(&self.store.base_name(&stat), &file_name));
-                    self.from.push(uid);
-                    // With an error the name does not matter: the file is taken back.
-                    let name = base.as_ref().map_or(Vec::new(), Vec::clone);
-                    self.files.push(Placing { temporary, base: name, flags });
-                    return base.map(drop);
-                }
-                Err(error) if is_absent(&error) => {}
-                Err(error) => return Err(Error::io("copy to", &to, &error)),
-            }
+        let (store, target) = (self.store, self.target);
+        let linked = store.with_file(session, uid, named, |from, flags| {
+            let temporary = store.temporary_name();
+            let to = inside(target, "tmp", temporary.as_bytes());
+            store.link_or_copy(from, &to)?;
+            let base = store.inner.fs.stat(&to).map(|stat| sized(&store.base_name(&stat), from));
+            let base = base.inspect_err(|_| {
+                let _ = store.inner.fs.unlink(&to);
+            })?;
+            Ok(Placing { temporary, base, flags })
+        })?;
+        if let Some(placing) = linked {
+            self.from.push(uid);
+            self.files.push(placing);
         }
         Ok(())
-    }
-
-    /// The file of a message, relative to the mailbox, and its flags.
-    fn find(
-        &self,
-        mailbox: &Mailbox,
-        claim: bool,
-        uid: u32,
-        look: bool,
-    ) -> Result<Option<(std::path::PathBuf, imap::NamedFlags)>, Error> {
-        let mut state = lock(&mailbox.state);
-        if look {
-            state.cur_seen.forget();
-            self.store.look(mailbox, &mut state, claim)?;
-        }
-        let Some(at) = state.find(uid) else { return Ok(None) };
-        let (dir, file_name) = state.file(&state.records[at]);
-        Ok(Some((inside(Path::new(""), dir.name(), &file_name), named(&state, at))))
     }
 
     fn take_back(&self, session: &Session) {
@@ -200,8 +177,7 @@ fn named(state: &State, at: usize) -> imap::NamedFlags {
 
 /// The sizes of the old name in the new one.
 fn sized(fresh: &str, old: &Path) -> Vec<u8> {
-    use std::os::unix::ffi::OsStrExt;
-    let old = old.as_os_str().as_bytes();
+    let old = old.file_name().unwrap_or_default().as_encoded_bytes();
     match (name::size(old), name::virtual_size(old)) {
         (Some(size), Some(virtual_size)) => name::with_sizes(fresh, size, virtual_size),
         _ => fresh.to_owned(),

@@ -65,7 +65,7 @@ impl Disk {
     }
 
     fn node(&self, path: &Path) -> io::Result<u64> {
-        self.seen.get(path).copied().ok_or(io::ErrorKind::NotFound.into())
+        self.seen.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn touch(&mut self, path: &Path) {
@@ -81,7 +81,7 @@ impl Disk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let parent =
-            path.parent().map_or(Err(io::ErrorKind::NotFound.into()), |dir| self.node(dir));
+            path.parent().map_or_else(|| Err(io::ErrorKind::NotFound.into()), |dir| self.node(dir));
         if !self.nodes[&parent?].is_dir {
             return Err(io::ErrorKind::NotADirectory.into());
         }

@@ -10,6 +10,9 @@ use super::home::inside;
 use super::mailbox::Mailbox;
 use super::state::{State, from_imap};
 
+/// How often to look again for files that another program renames meanwhile.
+pub(crate) const LOOKS: u32 = 5;
+
 impl Store {
     /// Changes flags, and tells the changes since `since`, those just made included. A message that is gone
     /// by now is passed over.
@@ -32,12 +35,15 @@ impl Store {
             self.look(mailbox, state, true)?;
             let letters = self.letters(mailbox, state, &flags.keywords, how != StoreHow::Remove)?;
             let change = Info { flags: from_imap(flags.system), letters };
-            let missing = self.change_flags(mailbox, state, uids, how, change)?;
-            if !missing.is_empty() {
+            let mut wanted = uids.to_vec();
+            for _ in 0..LOOKS {
+                wanted = self.change_flags(mailbox, state, &wanted, how, change)?;
+                if wanted.is_empty() {
+                    break;
+                }
                 // Renamed by another program, or gone.
                 state.cur_seen.forget();
                 self.look(mailbox, state, true)?;
-                self.change_flags(mailbox, state, &missing, how, change)?;
             }
             mailbox.notify();
             Ok(state.changes(handle.0, since.0, true))
@@ -66,12 +72,13 @@ impl Store {
                 let deleted = state.records.iter().filter(|record| record.has(Flags::DELETED));
                 deleted.map(|record| record.uid).filter(asked).collect()
             };
-            let doomed = deleted(state);
-            if !self.remove_files(mailbox, state, &doomed)?.is_empty() {
+            for _ in 0..LOOKS {
+                let doomed = deleted(state);
+                if self.remove_files(mailbox, state, &doomed)?.is_empty() {
+                    break;
+                }
                 state.cur_seen.forget();
                 self.look(mailbox, state, true)?;
-                let doomed = deleted(state);
-                self.remove_files(mailbox, state, &doomed)?;
             }
             mailbox.notify();
             Ok(state.changes(handle.0, since.0, true))

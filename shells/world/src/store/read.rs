@@ -3,6 +3,8 @@
 //! Files are opened by the name last known; when another program has renamed one meanwhile, the directory
 //! is read again. The mailbox is not locked while a file is read.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -14,7 +16,7 @@ use waypost_message::crlf::{self, Counter, Mark, Window};
 use waypost_message::mime::Scanner;
 
 use super::Store;
-use super::error::{Error, Tried, is_absent};
+use super::error::{Error, is_absent};
 use super::home::inside;
 use super::mailbox::Mailbox;
 use super::open::Session;
@@ -30,6 +32,9 @@ const HEADER_LIMIT: usize = 2 * 1024 * 1024;
 
 /// Octets of a body that are brought at a time, at most.
 const PIECE_LIMIT: u32 = 4 * 1024 * 1024;
+
+/// How often a file may be renamed between two looks at it.
+const RENAMES: u32 = 50;
 
 /// Structures that are kept, of the messages looked at last.
 const STRUCTURES: usize = 64;
@@ -154,37 +159,55 @@ impl Store {
         session: &Session,
         uid: u32,
     ) -> Result<Option<Opened>, Error> {
+        let counted = |state: &State, _| state.sizes.get(&uid).copied();
+        self.with_file(session, uid, counted, |path, counted| {
+            let file = self.inner.fs.open(path)?;
+            let stat = file.stat()?;
+            let file_name = path.file_name().unwrap_or_default().as_encoded_bytes();
+            // A W= is believed only beside an S= that is true.
+            let believed = name::size(file_name).filter(|size| *size == stat.size);
+            let virtual_size = believed.and_then(|_| name::virtual_size(file_name)).or(counted);
+            Ok(Opened { file, stat, virtual_size })
+        })
+    }
+
+    /// Does something with the file of a message where it is now; `None` when it is gone. `know` takes what
+    /// else is needed from the state. Other sessions and other programs rename the file at any time:
+    /// `work` is then done again. As the user.
+    pub(crate) fn with_file<K, T>(
+        &self,
+        session: &Session,
+        uid: u32,
+        know: impl Fn(&State, usize) -> K,
+        mut work: impl FnMut(&Path, K) -> io::Result<T>,
+    ) -> Result<Option<T>, Error> {
         let mailbox = &session.mailbox;
-        let mut looked = false;
-        loop {
+        let place = |state: &State| {
+            let at = state.find(uid)?;
+            let (dir, file_name) = state.file(&state.records[at]);
+            Some((inside(&mailbox.dir, dir.name(), &file_name), know(state, at)))
+        };
+        let mut tried = PathBuf::new();
+        for _ in 0..RENAMES {
             let (path, known) = {
                 let mut state = lock(&mailbox.state);
-                if looked {
+                let mut found = place(&state);
+                if found.as_ref().is_some_and(|(path, _)| *path == tried) {
+                    // Not renamed by us: the disk knows more than the state.
                     state.cur_seen.forget();
                     self.look(mailbox, &mut state, session.write)?;
+                    found = place(&state).filter(|(path, _)| *path != tried);
                 }
-                let Some(at) = state.find(uid) else { return Ok(None) };
-                let (dir, file_name) = state.file(&state.records[at]);
-                let known = name::virtual_size(&file_name).zip(name::size(&file_name));
-                let counted = state.sizes.get(&uid).map(|size| (*size, None));
-                let known = known.map(|(size, physical)| (size, Some(physical))).or(counted);
-                (inside(&mailbox.dir, dir.name(), &file_name), known)
+                let Some(found) = found else { return Ok(None) };
+                found
             };
-            match self.inner.fs.open(&path) {
-                Ok(file) => {
-                    let stat = file.stat().tried("stat", &path)?;
-                    // A W= is believed only beside an S= that is true.
-                    let believed = |(_, physical): &(u64, Option<u64>)| {
-                        physical.is_none_or(|s| s == stat.size)
-                    };
-                    let virtual_size = known.filter(believed).map(|(size, _)| size);
-                    return Ok(Some(Opened { file, stat, virtual_size }));
-                }
-                Err(error) if is_absent(&error) && !looked => looked = true,
-                Err(error) if is_absent(&error) => return Ok(None),
-                Err(error) => return Err(Error::io("open", &path, &error)),
+            match work(&path, known) {
+                Ok(done) => return Ok(Some(done)),
+                Err(error) if is_absent(&error) => tried = path,
+                Err(error) => return Err(Error::io("read", &path, &error)),
             }
         }
+        Err(Error::Unavailable(format!("{} is renamed again and again", tried.display())))
     }
 
     fn read_message(
