@@ -1,12 +1,10 @@
-//! The driver against rustls and against itself, all in memory.
-
-mod toy;
+//! Dialogues, TLS, limits, ends.
 
 use std::io;
 
+use crate::toy::{Pki, Server, Toy, at, say, shuttle};
 use bytes::Bytes;
 use rustls::version::{TLS12, TLS13};
-use toy::{Pki, Server, Toy, at, say, shuttle};
 use waypost_driver::{Conn, Fault, Settings, TlsConfigs};
 use waypost_machine::{Cx, Event, Limits, Progress, Protocol, Session, TlsRole, Why};
 

@@ -148,8 +148,8 @@ impl Pki {
     }
 
     pub(crate) fn rsa(versions: &[&'static rustls::SupportedProtocolVersion]) -> Self {
-        let cert = CertificateDer::from_pem_slice(include_bytes!("../rsa.crt")).unwrap();
-        let key = PrivateKeyDer::from_pem_slice(include_bytes!("../rsa.key")).unwrap();
+        let cert = CertificateDer::from_pem_slice(include_bytes!("rsa.crt")).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(include_bytes!("rsa.key")).unwrap();
         Self::new("rsa.test", cert, key, versions)
     }
 
