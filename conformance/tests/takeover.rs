@@ -133,9 +133,14 @@ fn picture(stage: &Stage, user: &User) -> Result<Picture, String> {
         lines.join("\n")
     };
     let subscribed = ask(&mut client, "LSUB \"\" \"*\"")?;
-    seen.push(("LSUB".to_owned(), sorted(&subscribed, "* LSUB")));
+    // Only the names: attributes in LSUB are for the server to choose.
+    let mut names: Vec<&str> =
+        subscribed.lines().filter_map(|l| l.split("\".\" ").nth(1)).collect();
+    names.sort_unstable();
+    seen.push(("LSUB".to_owned(), names.join("\n")));
     let folders = ask(&mut client, "LIST \"\" \"*\"")?;
-    let names = folders.lines().filter_map(|l| l.strip_prefix("* LIST ")?.split("\".\" ").nth(1));
+    let real = folders.lines().filter(|l| !l.to_lowercase().contains("\\noselect"));
+    let names = real.filter_map(|l| l.strip_prefix("* LIST ")?.split("\".\" ").nth(1));
     let mut names: Vec<&str> = names.collect();
     names.sort_unstable();
     for name in names {
