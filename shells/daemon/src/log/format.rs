@@ -33,7 +33,6 @@ pub(crate) struct Lines {
 #[derive(Default)]
 struct Fields {
     program: String,
-    queue_id: String,
     message: String,
     others: String,
 }
@@ -42,7 +41,8 @@ impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
             "program" => self.program.push_str(value),
-            "queue_id" => self.queue_id.push_str(value),
+            // The text begins with it.
+            "queue_id" => {}
             _ => self.record_debug(field, &value),
         }
     }
@@ -112,9 +112,6 @@ impl Lines {
     }
 
     fn text(&self, to: &mut Writer<'_>, f: &Fields) -> fmt::Result {
-        if !f.queue_id.is_empty() {
-            write!(to, " {}:", f.queue_id)?;
-        }
         // What a peer sent must not look like a line of its own, or move a terminal's cursor.
         to.write_char(' ')?;
         for c in f.message.chars().chain(f.others.chars()) {

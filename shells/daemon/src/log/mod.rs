@@ -38,7 +38,7 @@ pub(crate) const MAIL: &str = "mail";
 /// A line about mail. `program` is what a classic line names before its colon: `postfix/smtpd[7]`.
 pub(crate) fn line(program: &str, queue_id: Option<&str>, text: &str) {
     match queue_id {
-        Some(queue_id) => tracing::info!(target: MAIL, program, queue_id, "{text}"),
+        Some(queue_id) => tracing::info!(target: MAIL, program, queue_id, "{queue_id}: {text}"),
         None => tracing::info!(target: MAIL, program, "{text}"),
     }
 }
@@ -127,7 +127,10 @@ pub(crate) fn start(settings: &Settings<'_>, clock: Arc<dyn Clock>) -> io::Resul
         tracing_subscriber::fmt::layer().event_format(lines).with_writer(file.clone())
     };
     let layer = match format {
-        LogFormat::Journald => tracing_journald::layer()?.boxed(),
+        LogFormat::Journald => tracing_journald::layer()?
+            .with_syslog_identifier("waypost".into())
+            .with_field_prefix(Some("WAYPOST".into()))
+            .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
