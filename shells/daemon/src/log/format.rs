@@ -114,7 +114,9 @@ impl Lines {
     fn text(&self, to: &mut Writer<'_>, f: &Fields) -> fmt::Result {
         // What a peer sent must not look like a line of its own, or move a terminal's cursor.
         to.write_char(' ')?;
-        for c in f.message.chars().chain(f.others.chars()) {
+        // Some say in their text what the level says already.
+        let message = f.message.strip_prefix("warning: ").unwrap_or(&f.message);
+        for c in message.chars().chain(f.others.chars()) {
             to.write_char(if c.is_control() { '?' } else { c })?;
         }
         to.write_char('\n')

@@ -338,6 +338,7 @@ mod tests {
         let lines = logged(Style::Human, |_| {
             line("postfix/submission/smtpd", Some("E7370142EAE"), "client=unknown[192.0.2.1]");
             warning("postfix/smtpd", "non-SMTP command from x: a\x1b[2Jb\nc");
+            tracing::warn!(target: "waypost", "warning: mail of 'x': gone");
             tracing::info!(target: "waypost", number = 7, "ready");
         });
         assert_eq!(
@@ -345,6 +346,7 @@ mod tests {
             [
                 "07:50:22 submission/smtpd: E7370142EAE: client=unknown[192.0.2.1]",
                 "07:50:22 WARN smtpd: non-SMTP command from x: a?[2Jb?c",
+                "07:50:22 WARN mail of 'x': gone",
                 "07:50:22 ready number=7",
             ]
         );
