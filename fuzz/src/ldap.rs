@@ -48,3 +48,23 @@ pub fn settings(data: &[u8]) {
         let _ = (accounts.bind_as("user"), accounts.user_search("user"));
     }
 }
+
+/// What a server sends: however it is cut, the same comes out, and all of that is well-formed.
+pub fn answers(bytes: &[u8]) {
+    use waypost_ldap::guard::{Guard, frame, parse};
+    let pass = |pieces: &[&[u8]]| {
+        let mut guard = Guard::default();
+        let mut out = Vec::new();
+        let end = pieces.iter().try_for_each(|piece| guard.push(piece, &mut out));
+        (end, out)
+    };
+    let (end, out) = pass(&[bytes]);
+    let (a, b) = bytes.split_at(bytes.len() / 2);
+    assert_eq!(pass(&[a, b]), (end, out.clone()));
+    let mut rest = out.as_slice();
+    while let Some(len) = frame(rest).expect("what comes out can be framed") {
+        parse(&rest[..len]).expect("what comes out can be parsed");
+        rest = &rest[len..];
+    }
+    assert!(rest.is_empty());
+}

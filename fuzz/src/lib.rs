@@ -8,6 +8,7 @@ mod ldap;
 mod mail;
 mod maildir;
 mod message;
+mod queue;
 mod sasl;
 mod session;
 mod smtp;
@@ -18,6 +19,7 @@ pub type Target = (&'static str, fn(&[u8]));
 /// All of them.
 pub const TARGETS: &[Target] = &[
     ("imap-session", imap::session),
+    ("ldap-answers", ldap::answers),
     ("ldap-filter", ldap::filter),
     ("ldap-dn", ldap::dn),
     ("ldap-ldif", ldap::entries),
@@ -32,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("message-window", message::window),
     ("message-header", message::header),
     ("message-decode", message::decode),
+    ("queue-entry", queue::entry),
     ("sasl-exchange", sasl::exchange),
     ("smtp-session", smtp::session),
 ];

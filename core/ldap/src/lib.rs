@@ -12,6 +12,7 @@
 //! | [`tree`] | entries in memory, searched as a directory is |
 //! | [`template`] | `%s`, `%u`, `%{ldap:x}`: filters, names and results with values put in |
 //! | [`search`], [`url`] | what is asked and what comes back; LDAP URLs (RFC 4516) |
+//! | [`guard`] | answers of a server, taken apart before a client sees them |
 //! | [`settings`] | the two file formats below, and errors that name file, line and setting |
 //! | [`server`] | how to reach a directory: servers, TLS, bind |
 //! | [`table`] | a lookup table as ldap_table(5) has it |
@@ -26,6 +27,7 @@ pub mod attrs;
 pub mod dn;
 pub mod entry;
 pub mod filter;
+pub mod guard;
 pub mod ldif;
 pub mod search;
 pub mod server;

@@ -11,10 +11,10 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
+use waypost_ldap::guard::{self, Body, Guard};
 use waypost_ldap::server::{Bind, Server};
 use waypost_ldap::url::{Place, Scheme};
 
-use crate::guard::{self, Body, Guard};
 use crate::{code_name, tls};
 
 /// Where Debian's slapd(8) listens for `ldapi:///`.

@@ -9,7 +9,7 @@
 //!   a few of their own. Each is answered within the directory's time limit.
 //! - Nothing is sent before TLS is up, where TLS is asked for: chain and host name are checked first.
 //!   StartTLS is done here, octet for octet, before ldap3 sees the connection.
-//! - Answers come through a guard (`guard.rs`) that keeps from ldap3 what it would stumble over.
+//! - Answers come through [`waypost_ldap::guard`], which keeps from ldap3 what it would stumble over.
 //! - Several servers are tried in turn, beginning with the one that served last. While none can be
 //!   reached, searches are answered at once, and attempts go on in the background.
 //! - A connection that breaks is made anew, and the searches that were under way are sent again.
@@ -20,7 +20,6 @@
 
 mod bind;
 mod connect;
-mod guard;
 mod search;
 mod tls;
 

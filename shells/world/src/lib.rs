@@ -43,6 +43,7 @@ use waypost_route::Policy;
 use waypost_sasl::{Credentials, Verified};
 use waypost_smtp::server as smtp;
 
+use directory::Directory;
 use fs::{Fs, RealFs};
 use identity::Identity;
 use pool::Pool;
@@ -241,6 +242,17 @@ impl World {
         self.run_queue();
     }
 
+    /// How many searches and binds all directories were asked for so far.
+    pub fn directory_counts(&self) -> directory::Counts {
+        self.inner.directories().iter().map(|(directory, _)| directory.counters()).fold(
+            directory::Counts::default(),
+            |sum, it| directory::Counts {
+                searches: sum.searches + it.searches,
+                binds: sum.binds + it.binds,
+            },
+        )
+    }
+
     /// How many messages wait in the spool.
     pub fn queued(&self) -> usize {
         self.inner.queue.len()
@@ -252,6 +264,29 @@ impl World {
         self.inner.queue.stop();
         self.inner.files.stop();
         self.inner.passwords.stop();
+    }
+}
+
+impl Inner {
+    /// Every directory, once, and what it is for.
+    fn directories(&self) -> Vec<(Arc<dyn Directory>, Vec<&'static str>)> {
+        let mut all: Vec<(Arc<dyn Directory>, Vec<&'static str>)> = Vec::new();
+        let mut add = |directory: &Arc<dyn Directory>, name| {
+            let same = |known: &Arc<dyn Directory>| {
+                std::ptr::addr_eq(Arc::as_ptr(known), Arc::as_ptr(directory))
+            };
+            match all.iter_mut().find(|(known, _)| same(known)) {
+                Some((_, names)) => names.push(name),
+                None => all.push((Arc::clone(directory), vec![name])),
+            }
+        };
+        for (map, source) in self.lookups.sources() {
+            add(&source.directory, map.name());
+        }
+        if let Some(logins) = &self.settings.logins {
+            add(&logins.directory, "logins");
+        }
+        all
     }
 }
 

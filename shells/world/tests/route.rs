@@ -92,6 +92,7 @@ fn a_known_recipient_costs_no_search() {
         }
         assert_eq!(place.ldif.counters().searches, searches, "{to}");
     }
+    assert_eq!(world.directory_counts(), place.ldif.counters());
     place.clock.advance(Duration::from_secs(61));
     let searches = place.ldif.counters().searches;
     recipient(&world, "postmaster@example.org");

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use waypost_ldap::table;
 use waypost_route::{Looked, Map};
 
-use crate::directory::Directory;
 use crate::{Finding, Inner, lock};
 
 /// Why a map has no answer.
@@ -70,21 +69,7 @@ pub(crate) fn check(world: &Arc<Inner>, done: CheckDone) {
         done: Mutex::new(Some(done)),
     });
     report.settings();
-    let mut asked: Vec<(*const (), Arc<dyn Directory>, Vec<&'static str>)> = Vec::new();
-    let mut add = |directory: &Arc<dyn Directory>, name| {
-        let at = Arc::as_ptr(directory).cast::<()>();
-        match asked.iter_mut().find(|(known, _, _)| *known == at) {
-            Some((_, _, names)) => names.push(name),
-            None => asked.push((at, Arc::clone(directory), vec![name])),
-        }
-    };
-    for (map, source) in world.lookups.sources() {
-        add(&source.directory, map.name());
-    }
-    if let Some(logins) = &world.settings.logins {
-        add(&logins.directory, "logins");
-    }
-    for (_, directory, names) in asked {
+    for (directory, names) in world.directories() {
         let (report, names) = (Arc::clone(&report), names.join(", "));
         directory.check(Box::new(move |result| {
             let (good, text) = match result {

@@ -25,7 +25,7 @@ use crate::{Inner, lock};
 /// Messages that are tried at the same time.
 const AT_ONCE: usize = 20;
 /// Recipients of one message that are resolved at the same time; the others follow at once.
-const RECIPIENTS: usize = 100;
+const RECIPIENTS: usize = 500;
 /// Keys of the file pool; session numbers and the like are below.
 const KEY: u64 = 3 << 62;
 
@@ -215,6 +215,7 @@ impl Turn {
             .take(if self.all { usize::MAX } else { RECIPIENTS })
             .collect();
         let world = Arc::clone(&self.world);
+        let fresh = since(entry.origin.arrived, now) < world.queue.backoff.minimal;
         let mut questions = Vec::new();
         let mut known = Vec::new();
         for n in due {
@@ -226,6 +227,8 @@ impl Turn {
                 {
                     known.push((n, None));
                 }
+                // Routing has said so just now.
+                Some(Delivery { target: Target::Maildir(_), .. }) if fresh => known.push((n, None)),
                 Some(delivery) => questions.push((n, delivery.clone())),
                 None => {}
             }

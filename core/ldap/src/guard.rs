@@ -1,14 +1,17 @@
-//! What stands between a directory server and ldap3.
+//! What stands between a directory server and an LDAP client that trusts it.
 //!
-//! ldap3 0.12 trusts its server: nested elements overflow its stack, malformed answers make it panic,
-//! an answer without end fills the memory. So every answer passes here first. It is taken apart by
+//! ldap3 0.12 does: nested elements overflow its stack, malformed answers make it panic, an answer
+//! without end fills the memory. So every answer passes here first. It is taken apart by
 //! its known shape, without recursion, and only what a client of ours can use is handed on, written
 //! anew: search entries, and results as code, matched name and text. Continuation references,
 //! intermediate responses and controls are dropped, for we ask for none and follow none. All else
 //! ends the connection.
 
+use alloc::string::String;
+use alloc::vec::Vec;
+
 /// Octets of one answer, at most: an entry with its attributes.
-pub(crate) const MAX_ANSWER: usize = 4 * 1024 * 1024;
+pub const MAX_ANSWER: usize = 4 * 1024 * 1024;
 
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
@@ -25,27 +28,33 @@ const INTERMEDIATE_RESPONSE: u8 = 0x79;
 
 /// Why a connection cannot go on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub enum Fault {
+    /// It is no LDAP, or nested where nothing may be.
     #[error("the server sent something that is no LDAP")]
     Malformed,
+    /// It is longer than [`MAX_ANSWER`].
     #[error("the server sent an answer of more than {MAX_ANSWER} octets")]
     TooLong,
+    /// No answer has this tag.
     #[error("the server sent an answer of unknown kind {0:#04x}")]
     Unknown(u8),
+    /// Notice of Disconnection (RFC 4511 4.4.1): its code and text.
     #[error("the server ended the connection: result code {0}, {1}")]
     Disconnected(u32, String),
 }
 
 /// One answer, taken apart.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Answer<'a> {
-    pub(crate) id: u32,
-    pub(crate) body: Body<'a>,
+pub struct Answer<'a> {
+    /// Which request it answers; 0 for none.
+    pub id: u32,
+    /// What it says.
+    pub body: Body<'a>,
 }
 
 /// The kinds of answers.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Body<'a> {
+pub enum Body<'a> {
     /// A search entry, as it came, without its tag.
     Entry(&'a [u8]),
     /// The end of an operation.
@@ -56,22 +65,29 @@ pub(crate) enum Body<'a> {
 
 /// The common part of all results (RFC 4511 4.1.9).
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct LdapResult<'a> {
-    pub(crate) tag: u8,
-    pub(crate) code: u32,
-    pub(crate) matched: &'a [u8],
-    pub(crate) text: &'a [u8],
+pub struct LdapResult<'a> {
+    /// What kind of operation has ended.
+    pub tag: u8,
+    /// The result code; 0 for success.
+    pub code: u32,
+    /// How far the name was found, as it came.
+    pub matched: &'a [u8],
+    /// For the admin, as it came.
+    pub text: &'a [u8],
 }
 
 /// Collects octets from the server into answers, and writes them anew.
 #[derive(Debug, Default)]
-pub(crate) struct Guard {
+pub struct Guard {
     held: Vec<u8>,
 }
 
 impl Guard {
-    /// Takes octets as they come and appends to `out` what ldap3 may see.
-    pub(crate) fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    /// Takes octets as they come and appends to `out` what the client may see.
+    ///
+    /// # Errors
+    /// The connection must end.
+    pub fn push(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
         self.held.extend_from_slice(octets);
         let mut at = 0;
         while let Some(len) = frame(&self.held[at..])? {
@@ -105,7 +121,10 @@ impl LdapResult<'_> {
 }
 
 /// The length of the answer at the start of `octets`, once all of it is there.
-pub(crate) fn frame(octets: &[u8]) -> Result<Option<usize>, Fault> {
+///
+/// # Errors
+/// It cannot be an answer.
+pub fn frame(octets: &[u8]) -> Result<Option<usize>, Fault> {
     match octets.first() {
         None => return Ok(None),
         Some(&SEQUENCE) => {}
@@ -120,7 +139,10 @@ pub(crate) fn frame(octets: &[u8]) -> Result<Option<usize>, Fault> {
 }
 
 /// Takes one whole answer apart.
-pub(crate) fn parse(answer: &[u8]) -> Result<Answer<'_>, Fault> {
+///
+/// # Errors
+/// It is no answer.
+pub fn parse(answer: &[u8]) -> Result<Answer<'_>, Fault> {
     let mut outer = Elements(answer);
     let mut parts = Elements(outer.expect(SEQUENCE)?);
     outer.end()?;
@@ -231,7 +253,7 @@ fn integer(number: u32) -> Vec<u8> {
 }
 
 /// Writes one element.
-pub(crate) fn element(tag: u8, content: &[u8], out: &mut Vec<u8>) {
+fn element(tag: u8, content: &[u8], out: &mut Vec<u8>) {
     out.push(tag);
     let len = content.len();
     if len < 0x80 {
@@ -255,6 +277,7 @@ fn message(id: u32, tag: u8, body: &[u8], out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use proptest::prelude::*;
 
     fn ber(tag: u8, parts: &[Vec<u8>]) -> Vec<u8> {
