@@ -221,6 +221,8 @@ pub enum Call {
         flags: NamedFlags,
         /// What the session knows already: the changes of [`Stored`] start there.
         since: ModSeq,
+        /// What is answered survives a power cut. False where FETCH marks what it shows.
+        durable: bool,
         /// For the answer.
         ticket: Ticket<Stored>,
     },

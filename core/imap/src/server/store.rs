@@ -70,7 +70,15 @@ pub(super) fn begin(
     }
     let (handle, since) = (selected.handle, selected.now);
     let job = Store { uid: command.uid, silent, how, flags: flags.clone() };
-    cx.call(timeout, |ticket| Call::Store { handle, uids, how, flags, since, ticket });
+    cx.call(timeout, |ticket| Call::Store {
+        handle,
+        uids,
+        how,
+        flags,
+        since,
+        durable: true,
+        ticket,
+    });
     Ok(Step::Wait(Job::Store(job)))
 }
 

@@ -233,7 +233,7 @@ impl World {
                 self.opened.remove(&handle.0).expect("released once, and only what was opened");
                 ticket.answer(Released)
             }
-            Call::Store { handle, uids, how, flags, since, ticket } => {
+            Call::Store { handle, uids, how, flags, since, ticket, .. } => {
                 ticket.answer(Stored(self.store(handle, &uids, how, &flags, since)))
             }
             Call::Expunge { handle, uids, since, ticket } => {

@@ -187,14 +187,18 @@ fn in_mailbox(work: &Work<'_>, call: Call, done: Done<imap::Reply>) {
 fn with_messages(work: &Work<'_>, call: Call, done: Done<imap::Reply>) {
     let key = |handle: Handle| Some(MAILBOX | handle.0);
     match call {
-        Call::Store { handle, uids, how, flags, since, ticket } => {
+        Call::Store { handle, uids, how, flags, since, durable, ticket } => {
             work.run(
                 key(handle),
                 ticket,
                 done,
                 || imap::Stored(Err(DOWN)),
                 move |world, _| {
-                    imap::Stored(told(world.store.set_flags(handle, &uids, how, &flags, since)))
+                    let mut stored = world.store.set_flags(handle, &uids, how, &flags, since);
+                    if durable && stored.is_ok() {
+                        stored = world.store.settle(handle).and(stored);
+                    }
+                    imap::Stored(told(stored))
                 },
             );
         }

@@ -291,6 +291,8 @@ impl File for SimFile {
 struct Promises {
     /// Subjects of messages that were accepted and not removed since.
     accepted: Vec<String>,
+    /// Subjects of messages that were flagged.
+    flagged: Vec<String>,
     /// Mailbox, UIDVALIDITY and uid, and the subject they were told to stand for.
     uids: BTreeMap<(String, u32, u32), String>,
 }
@@ -338,6 +340,9 @@ impl Server {
             let text = String::from_utf8(body.to_vec()).unwrap();
             let subject = text.split("Subject: ").nth(1).unwrap_or("").lines().next().unwrap_or("");
             assert!(!subject.is_empty(), "half a message: {text:?}");
+            let flagged = message.flags.system & Flags::FLAGGED != 0;
+            let promised = self.told.flagged.iter().any(|known| known == subject);
+            assert!(flagged || !promised, "{subject} has lost its flag");
             subjects.push(subject.to_owned());
             let name = (mailbox.to_owned(), open.uid_validity, message.uid);
             let known = self.told.uids.entry(name).or_insert_with(|| subject.to_owned());
@@ -362,6 +367,10 @@ impl Server {
         self.look("Work")?;
         let deleted = NamedFlags { system: Flags::DELETED, keywords: Vec::new() };
         let last = open.messages.last().map_or(0, |message| message.uid);
+        let flagged = NamedFlags { system: Flags::FLAGGED, keywords: Vec::new() };
+        self.store.set_flags(open.handle, &[2], StoreHow::Add, &flagged, open.now)?;
+        self.store.settle(open.handle)?;
+        self.told.flagged.push("d2".to_owned());
         self.told.accepted.retain(|subject| subject != "a1");
         self.store.set_flags(open.handle, &[last], StoreHow::Add, &deleted, open.now)?;
         self.store.expunge(open.handle, None, open.now)?;

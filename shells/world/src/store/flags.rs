@@ -50,6 +50,17 @@ impl Store {
         })
     }
 
+    /// Makes the flags that were set so far survive a power cut: they are names, so the directory is
+    /// synced, once for however many messages.
+    ///
+    /// # Errors
+    /// What makes a mailbox unavailable.
+    pub fn settle(&self, handle: imap::Handle) -> Result<(), Error> {
+        let session = self.session(handle)?;
+        let cur = session.mailbox.dir.join("cur");
+        self.as_user(&session.mailbox.home, || self.sync_dir(&cur))?
+    }
+
     /// Removes those of the messages that are `\Deleted`, and tells the changes since `since`. `uids`: only
     /// among these.
     ///
@@ -191,6 +202,8 @@ impl Store {
         state.remove(&removed);
         if !removed.is_empty() {
             self.note_own_change(mailbox, state, Dir::Cur);
+            // What was told to be gone does not come back after a power cut.
+            self.sync_dir(&mailbox.dir.join("cur"))?;
         }
         failed.map_or(Ok(missing), Err)
     }

@@ -304,6 +304,7 @@ fn mark(server: &mut Server, cx: &mut Context<'_>, job: &mut Fetch) {
         how,
         flags,
         since,
+        durable: false,
         ticket,
     }));
 }
