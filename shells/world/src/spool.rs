@@ -245,3 +245,7 @@ impl SpoolError {
 fn at(path: &Path, error: io::Error) -> SpoolError {
     SpoolError::Io(path.display().to_string(), error)
 }
+
+#[cfg(test)]
+#[path = "spool_tests.rs"]
+mod tests;

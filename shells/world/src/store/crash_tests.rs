@@ -24,7 +24,7 @@ use crate::lock;
 
 /// What a crash leaves.
 #[derive(Clone, Copy, Debug)]
-enum Survives {
+pub(crate) enum Survives {
     /// Only what was synced.
     Synced,
     /// Everything.
@@ -42,7 +42,7 @@ struct Node {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Disk {
+pub(crate) struct Disk {
     nodes: BTreeMap<u64, Node>,
     seen: BTreeMap<PathBuf, u64>,
     durable: BTreeMap<PathBuf, u64>,
@@ -50,8 +50,8 @@ struct Disk {
     /// Time of change of directories goes on with each change.
     ticks: i64,
     /// Calls until the power fails.
-    left: usize,
-    calls: usize,
+    pub(crate) left: usize,
+    pub(crate) calls: usize,
 }
 
 impl Disk {
@@ -106,7 +106,7 @@ impl Disk {
         }
     }
 
-    fn crash(&mut self, survives: Survives) {
+    pub(crate) fn crash(&mut self, survives: Survives) {
         if matches!(survives, Survives::Synced) {
             self.seen = self.durable.clone();
         }
@@ -130,7 +130,7 @@ impl Disk {
 }
 
 #[derive(Clone)]
-struct SimFs(Arc<Mutex<Disk>>);
+pub(crate) struct SimFs(pub(crate) Arc<Mutex<Disk>>);
 
 struct SimFile {
     fs: SimFs,
@@ -138,7 +138,7 @@ struct SimFile {
 }
 
 impl SimFs {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut disk = Disk { left: usize::MAX, ..Disk::default() };
         disk.nodes.insert(0, Node { is_dir: true, ..Node::default() });
         disk.seen.insert("/".into(), 0);

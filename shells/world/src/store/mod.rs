@@ -20,7 +20,7 @@
 mod append;
 mod copy;
 #[cfg(test)]
-mod crash_tests;
+pub(crate) mod crash_tests;
 mod deliver;
 mod error;
 mod flags;
