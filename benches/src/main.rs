@@ -138,8 +138,9 @@ fn print(rows: &[(Figure, Option<Figure>)], plan: &Plan) {
     for (figure, other) in rows {
         let shown = |f: &Figure| format!("{:.1} {}", f.value, f.unit);
         let ratio = other.as_ref().map_or_else(String::new, |other| {
-            let (a, b) = (figure.value.max(1e-9), other.value.max(1e-9));
-            format!("{:.1}", if figure.more { a / b } else { b / a })
+            let (better, worse) =
+                if figure.more { (figure.value, other.value) } else { (other.value, figure.value) };
+            if worse > 0.0 { format!("{:.1}", better / worse) } else { "all of it".into() }
         });
         let other = other.as_ref().map_or_else(String::new, shown);
         println!("| {} | {} | {other} | {ratio} |", figure.what, shown(figure));
