@@ -36,7 +36,7 @@ pub trait Session: Send {
     fn broken(&mut self, error: &io::Error);
     /// [`Session::deadline`] has come.
     fn tick(&mut self);
-    /// When [`Session::tick`] is due, by [`crate::Server::now`].
+    /// When [`Session::tick`] is due; [`crate::Server::until`] says how long that is.
     fn deadline(&self) -> Option<Time>;
     /// True when bytes from the peer are welcome.
     fn wants_read(&self) -> bool;
