@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use waypost_world::{Clock, SystemClock};
 
 use crate::files::ConfigFile;
+use crate::listen::ListenError;
 use crate::log;
 use crate::quickstart::{self, Quickstart};
 use crate::server::Server;
@@ -82,6 +83,18 @@ pub fn main(run: impl FnOnce(Arc<Server>) -> io::Result<()>) -> ExitCode {
         }
         ExitCode::from(2)
     })
+}
+
+/// Tells how to get around a port that somebody else has.
+fn with_other_ports(error: Box<dyn Error>) -> Box<dyn Error> {
+    match error.downcast_ref::<ListenError>() {
+        Some(in_use) if in_use.is_in_use() => format!(
+            "{error}\nchoose other ports: --smtp-port, --submission-port, --submissions-port, \
+             --imaps-port"
+        )
+        .into(),
+        _ => error,
+    }
 }
 
 fn serve(

@@ -65,6 +65,13 @@ pub(crate) enum ListenError {
     Owner { what: &'static str, name: String },
 }
 
+impl ListenError {
+    /// Somebody else has the port.
+    pub(crate) fn is_in_use(&self) -> bool {
+        matches!(self, Self::Bind { error, .. } if error.kind() == io::ErrorKind::AddrInUse)
+    }
+}
+
 fn hint(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => " (ports below 1024 need root, or a capability)",

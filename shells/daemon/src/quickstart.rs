@@ -215,6 +215,7 @@ fn config(dir: &Path) -> String {
 const HELLO: &str = "From: Someone <someone@elsewhere.test>\r\n\
     To: mail000@example.com\r\n\
     Subject: Hello\r\n\
+    Message-ID: <hello@client.example.net>\r\n\
     \r\n\
     Hello from the quickstart.\r\n";
 

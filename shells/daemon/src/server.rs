@@ -37,8 +37,7 @@ pub struct Server {
     smtp: settings::SmtpServices,
     imap: Arc<imap::Config>,
     imaps: Arc<imap::Config>,
-    auth: Config,
-    stop_timeout: Duration,
+    config: Config,
 }
 
 /// Anything that keeps a server from starting; the text is for the admin.
@@ -70,11 +69,10 @@ impl Server {
             smtp: settings::smtp(config, tls.server.is_some()),
             imap: settings::imap(config, false),
             imaps: settings::imap(config, true),
-            auth: config.clone(),
+            config: config.clone(),
             tls,
             certificates,
             clock,
-            stop_timeout: config.limits.stop_timeout,
         }))
     }
 
@@ -127,7 +125,7 @@ impl Server {
     pub fn accept_auth(&self) -> Option<Box<dyn Session>> {
         let place = self.registry.admit(None).ok()?;
         let connection = u32::try_from(place.id() & u64::from(u32::MAX)).unwrap_or(0);
-        let config = settings::auth(&self.auth, connection)?;
+        let config = settings::auth(&self.config, connection)?;
         let server = waypost_auth::Server::new(config);
         let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
         let role = Auth::new(self.running.world.clone());
@@ -194,7 +192,7 @@ impl Server {
 
     /// How long sessions may take to end, once the server is stopping.
     pub fn stop_timeout(&self) -> Duration {
-        self.stop_timeout
+        self.config.limits.stop_timeout
     }
 
     /// Tells all sessions to stop.
@@ -225,7 +223,7 @@ pub(crate) fn certificates(file: &ConfigFile) -> Result<Arc<Certificates>, Start
     let mut pairs = Vec::new();
     for pair in &file.config.certificates {
         let pair = Files { chain: file.at(&pair.chain), key: file.at(&pair.key) };
-        files::guard(Path::new(&pair.key))?;
+        files::guard(&pair.key)?;
         pairs.push(pair);
     }
     Ok(Certificates::read(pairs)?)
