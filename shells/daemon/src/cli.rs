@@ -63,9 +63,9 @@ struct ConfigArgument {
 /// Runs the command line. `run` takes the sockets of a server and serves until it stops.
 pub fn main(run: impl FnOnce(Arc<Server>) -> io::Result<()>) -> ExitCode {
     let done = match Arguments::parse().command {
-        Command::Quickstart(arguments) => {
-            quickstart::make(&arguments).and_then(|made| serve(&made.file, || made.print(), run))
-        }
+        Command::Quickstart(arguments) => quickstart::make(&arguments)
+            .and_then(|made| serve(&made.file, || made.print(), run))
+            .map_err(with_other_ports),
         Command::Serve(argument) => ConfigFile::read(&argument.config)
             .map_err(Box::from)
             .and_then(|file| serve(&file, || {}, run)),
