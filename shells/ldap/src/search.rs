@@ -165,15 +165,19 @@ async fn run(
             return Err(Failed::Final(format!("filter '{filter}' cannot be sent")));
         }
         Ok(Err(error)) => return Err(Failed::Broken(error.to_string())),
-        Err(_) => return Err(Failed::Final("cannot send".into())),
+        Err(_) => {
+            connection.close("the server takes nothing any more");
+            return Err(Failed::Final("cannot send".into()));
+        }
     };
     let mut entries = Vec::new();
     let mut size = 0;
     let end = loop {
         match timeout_at(deadline, stream.next()).await {
             Ok(Ok(Some(entry))) => {
-                let (entry, octets) =
-                    decode(entry).ok_or_else(|| Failed::Final("an entry makes no sense".into()))?;
+                let Some((entry, octets)) = decode(entry) else {
+                    break Err(Failed::Final("an entry makes no sense".into()));
+                };
                 size += octets;
                 entries.push(entry);
                 if size > MAX_RESULT {
