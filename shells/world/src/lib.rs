@@ -8,6 +8,36 @@
 //! Every call is answered exactly once, also when the work for it fails in some unforeseen way; then
 //! with a temporary failure.
 //!
+//! ```
+//! use std::collections::BTreeMap;
+//! use std::sync::{Arc, mpsc};
+//!
+//! use waypost_ldap::Table;
+//! use waypost_route::Map;
+//! use waypost_world::directory::Ldif;
+//! use waypost_world::{Event, Settings, Source, SystemClock, World};
+//!
+//! let dir = tempfile::tempdir()?;
+//! let file = dir.path().join("mail.ldif");
+//! let entry = "dn: uid=x,dc=example\nmailacceptinggeneralid: a@b.test\nmaildrop: x@mail.test\n";
+//! std::fs::write(&file, entry)?;
+//!
+//! let log = Arc::new(|event: Event| println!("{event:?}"));
+//! let mut settings = Settings::new("mail.test", dir.path().join("spool"), log);
+//! let directory = Arc::new(Ldif::open(file, false, Arc::new(SystemClock::default()))?);
+//! let map = "search_base = dc=example\nbind = no\n\
+//!     query_filter = mailacceptinggeneralid=%s\nresult_attribute = maildrop\n";
+//! let table = Arc::new(Table::parse("virtual_alias_maps", map)?);
+//! settings.maps = BTreeMap::from([(Map::Aliases, Source { table, directory })]);
+//!
+//! let world = World::start(settings)?;
+//! let (to, from) = mpsc::channel();
+//! world.query("virtual_alias_maps", "a@b.test", move |answer| to.send(answer).unwrap());
+//! assert_eq!(from.recv()??.as_deref(), Some("x@mail.test"));
+//! world.stop();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! How much can wait here is bounded by the calls that sessions hold open: a machine has at most two
 //! pieces of a message under way and reads no more from its peer until one is answered.
 //!

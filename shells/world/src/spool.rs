@@ -83,6 +83,11 @@ impl Spool {
         append().map_err(|error| at(&path, error))
     }
 
+    /// Puts a new entry in place of the old one, durably; places of recipients change.
+    pub(crate) fn rewrite(&self, id: &str, entry: &Entry) -> Result<(), SpoolError> {
+        self.write(id, entry)
+    }
+
     /// Hands out the body, piece by piece.
     pub(crate) fn read_body(
         &self,

@@ -358,6 +358,37 @@ fn a_crowd_goes_through_the_spool() {
 }
 
 #[test]
+fn a_hundred_thousand_recipients_wait_in_little_room() {
+    let place = Place::new();
+    let world = place.world();
+    let remote = |n: usize| {
+        let to = address(&format!("user{n}@remote.test"));
+        let delivery = Delivery { to: to.clone(), orig_to: to.clone(), target: Target::Remote };
+        Recipient { address: to, deliveries: vec![delivery], notify: None, orcpt: None }
+    };
+    send(&world, (0..100_000).map(remote).collect()).unwrap();
+    let size = || {
+        let names = files(&place.spool());
+        let entry = names.iter().find(|name| name.ends_with(".entry")).unwrap();
+        std::fs::metadata(place.spool().join(entry)).unwrap().len()
+    };
+    let before = size();
+    let deferred = |place: &Place| {
+        let all = place.events.lock().unwrap();
+        all.iter().filter(|event| matches!(event, Event::Delivery(_))).count()
+    };
+    for round in 1..=3 {
+        place.clock.advance(Duration::from_secs(10_000));
+        world.run_queue();
+        while deferred(&place) < (round + 1) * 100_000 {
+            std::thread::yield_now();
+        }
+    }
+    world.stop();
+    assert!(size() < before * 2, "{before} octets have become {}", size());
+}
+
+#[test]
 fn pieces_and_the_end_keep_their_order() {
     let place = Place::new();
     let world = place.world();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use waypost_machine::UnixTime;
-use waypost_mail::{Delivery, Enhanced, MailHome, Reply, Target, Verdict};
+use waypost_mail::{Enhanced, MailHome, Reply, Target, Verdict};
 use waypost_queue::{Backoff, Change, Entry, Waiting};
 use waypost_route::Request;
 
@@ -24,8 +24,12 @@ use crate::{Inner, lock};
 
 /// Messages that are tried at the same time.
 const AT_ONCE: usize = 20;
-/// Recipients of one message that are resolved at the same time; the others follow at once.
-const RECIPIENTS: usize = 500;
+/// Recipients of one message that are resolved in one turn; the others follow at once.
+const QUESTIONS: usize = 500;
+/// Mailboxes of one message that are written in one turn; the others follow at once.
+const MAILBOXES: usize = 2000;
+/// Changes of an entry that are appended to it; with more, it is written anew, and shorter.
+const APPENDED: usize = 64;
 /// Keys of the file pool; session numbers and the like are below.
 const KEY: u64 = 3 << 62;
 
@@ -206,32 +210,32 @@ impl Turn {
             }
         };
         let now = self.world.settings.clock.wall();
-        let due: Vec<usize> = entry
-            .recipients
-            .iter()
-            .enumerate()
-            .filter(|(_, it)| it.as_ref().is_some_and(|it| self.all || it.next <= now))
-            .map(|(n, _)| n)
-            .take(if self.all { usize::MAX } else { RECIPIENTS })
-            .collect();
         let world = Arc::clone(&self.world);
         let fresh = since(entry.origin.arrived, now) < world.queue.backoff.minimal;
-        let mut questions = Vec::new();
-        let mut known = Vec::new();
-        for n in due {
-            match entry.recipients[n].as_ref().map(|waiting| &waiting.delivery) {
-                Some(Delivery { target: Target::Remote, .. }) => known.push((n, None)),
+        let (mut questions, mut known) = (Vec::new(), Vec::new());
+        let mut mailboxes = 0;
+        for (n, waiting) in entry.recipients.iter().enumerate() {
+            let Some(waiting) = waiting.as_ref().filter(|it| self.all || it.next <= now) else {
+                continue;
+            };
+            match &waiting.delivery.target {
+                Target::Remote => known.push((n, None)),
                 // However often the tables are asked, it would go round again.
-                Some(Delivery { target: Target::Undeliverable(reply), .. })
-                    if reply.enhanced == Some(LOOP) =>
-                {
+                Target::Undeliverable(reply) if reply.enhanced == Some(LOOP) => {
                     known.push((n, None));
                 }
                 // Routing has said so just now.
-                Some(Delivery { target: Target::Maildir(_), .. }) if fresh => known.push((n, None)),
-                Some(delivery) => questions.push((n, delivery.clone())),
-                None => {}
+                Target::Maildir(_) if fresh => {
+                    if self.all || mailboxes < MAILBOXES {
+                        known.push((n, None));
+                    }
+                    mailboxes += 1;
+                }
+                _ => questions.push((n, waiting.delivery.clone())),
             }
+        }
+        if !self.all {
+            questions.truncate(QUESTIONS);
         }
         let resolving = Arc::new(Resolving {
             turn: Mutex::new(Some((self, entry))),
@@ -298,20 +302,24 @@ impl Turn {
     /// Writes down what happened, and removes the message when nobody waits any more.
     fn note(&mut self, entry: &mut Entry, changes: Vec<Change>) {
         let spool = &self.world.queue.spool;
-        if !changes.is_empty()
-            && let Err(error) = spool.record(&self.id, &changes)
-        {
+        for change in &changes {
+            // What became of a recipient was applied when it was found out.
+            if !matches!(change, Change::Became(..)) {
+                entry.apply(change.clone());
+            }
+        }
+        let next = entry.next();
+        let noted = match changes.len() {
+            0 => Ok(()),
+            many if many > APPENDED && next.is_some() => spool.rewrite(&self.id, entry),
+            _ => spool.record(&self.id, &changes),
+        };
+        if let Err(error) = noted {
             // It is tried again as if nothing had happened; so it may come twice, never not at all.
             tracing::error!("spool: {error}");
             return;
         }
-        for change in changes {
-            // What became of a recipient was applied when it was found out.
-            if !matches!(change, Change::Became(..)) {
-                entry.apply(change);
-            }
-        }
-        if let Some(next) = entry.next() {
+        if let Some(next) = next {
             self.next = Some(Next::At(next));
             return;
         }
