@@ -1,0 +1,169 @@
+//! Every shell command of README.md, in its order, in an empty folder; and the commands that
+//! `quickstart` prints.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+use waypost_conformance::daemon::program;
+use waypost_conformance::rig::free_ports;
+use waypost_conformance::stage::run as start;
+
+const RUN: &str = "cargo run --release -- ";
+/// The ports README names, and how to choose others.
+const PORTS: [(&str, &str); 4] = [
+    ("2525", "--smtp-port"),
+    ("2587", "--submission-port"),
+    ("2465", "--submissions-port"),
+    ("2993", "--imaps-port"),
+];
+
+fn main() -> ExitCode {
+    waypost_conformance::finish(run())
+}
+
+fn run() -> Result<(), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = fs::read_to_string(root.join("README.md")).map_err(|e| e.to_string())?;
+    let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let mut reader = Reader {
+        folder: folder.path().to_owned(),
+        program: program().map_err(|e| e.to_string())?.display().to_string(),
+        ports: free_ports(4),
+        server: None,
+    };
+    let commands = commands(&text);
+    if commands.len() < 10 {
+        return Err(format!("only {} commands in README.md", commands.len()));
+    }
+    println!("\nREADME.md: {} commands", commands.len());
+    for command in &commands {
+        if command == "conformance/test" {
+            let mode = fs::metadata(root.join(command)).map_err(|e| e.to_string())?.permissions();
+            if mode.mode() & 0o111 == 0 {
+                return Err(format!("{command} cannot be run"));
+            }
+        } else {
+            reader.follow(command).map_err(|e| format!("{command}\n{e}"))?;
+        }
+        println!("ok: {command}");
+    }
+    Ok(())
+}
+
+/// The lines of all `sh` blocks.
+fn commands(text: &str) -> Vec<String> {
+    let mut commands = Vec::new();
+    let mut inside = false;
+    for line in text.lines() {
+        match line {
+            "```sh" => inside = true,
+            "```" => inside = false,
+            _ if inside && !line.is_empty() && !line.starts_with('#') => {
+                commands.push(line.to_owned());
+            }
+            _ => {}
+        }
+    }
+    commands
+}
+
+/// Somebody who does what README says.
+struct Reader {
+    folder: PathBuf,
+    program: String,
+    ports: Vec<u16>,
+    server: Option<Child>,
+}
+
+impl Reader {
+    fn follow(&mut self, command: &str) -> Result<(), String> {
+        let mut command = command.replace(RUN, &format!("{} ", self.program));
+        for ((named, _), port) in PORTS.iter().zip(&self.ports) {
+            command = command.replace(&format!(":{named}"), &format!(":{port}"));
+        }
+        if command.contains(" quickstart") {
+            return self.serve(&command);
+        }
+        self.shell(&command, "").map(drop)
+    }
+
+    fn shell(&self, command: &str, input: &str) -> Result<String, String> {
+        let folder = self.folder.display().to_string();
+        let script = format!("cd '{folder}' && {command}");
+        start("sh", &["-c", &script], input.as_bytes())
+    }
+
+    /// Starts a server in place of the one before, and does what it tells to do.
+    fn serve(&mut self, command: &str) -> Result<(), String> {
+        let io = |e: std::io::Error| e.to_string();
+        self.stop();
+        let mut arguments: Vec<String> = command.split(' ').map(str::to_owned).collect();
+        for ((_, flag), port) in PORTS.iter().zip(&self.ports) {
+            arguments.extend([(*flag).to_owned(), port.to_string()]);
+        }
+        let (ready, told) = (self.folder.join("ready"), self.folder.join("told"));
+        let _ = fs::remove_file(&ready);
+        let socket = UnixDatagram::bind(&ready).map_err(io)?;
+        socket.set_read_timeout(Some(Duration::from_secs(60))).map_err(io)?;
+        let child = Command::new(&arguments[0])
+            .args(&arguments[1..])
+            .current_dir(&self.folder)
+            .env("NOTIFY_SOCKET", &ready)
+            .stdin(Stdio::null())
+            .stdout(File::create(&told).map_err(io)?)
+            .stderr(Stdio::inherit())
+            .spawn()
+            .map_err(io)?;
+        self.server = Some(child);
+        let mut message = [0; 512];
+        let heard = socket.recv(&mut message).map_err(|e| format!("it does not get ready: {e}"))?;
+        if !message[..heard].starts_with(b"READY=1") {
+            return Err(String::from_utf8_lossy(&message[..heard]).into_owned());
+        }
+        let told = fs::read_to_string(told).map_err(io)?;
+        let printed = printed(&told);
+        if printed.len() < 5 {
+            return Err(format!("it does not tell what to do:\n{told}"));
+        }
+        for command in printed {
+            let input = if command.contains("smtp") { "QUIT\n" } else { "a LOGOUT\n" };
+            self.shell(&command, input)?;
+            println!("  ok: {command}");
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut child) = self.server.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Indented lines, with what a backslash continues.
+fn printed(text: &str) -> Vec<String> {
+    let mut commands: Vec<String> = Vec::new();
+    let mut open = false;
+    for line in text.lines().filter(|l| l.starts_with("  ")) {
+        let part = line.trim().trim_end_matches('\\').trim_end();
+        match commands.last_mut() {
+            Some(last) if open => {
+                last.push(' ');
+                last.push_str(part);
+            }
+            _ => commands.push(part.to_owned()),
+        }
+        open = line.ends_with('\\');
+    }
+    commands
+}
