@@ -1,12 +1,11 @@
 //! Every shell command of README.md, in its order, in an empty folder; and the commands that
 //! `quickstart` prints.
 
-use std::fs::{self, File};
+use std::fs;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::Duration;
 use waypost_conformance::daemon::program;
 use waypost_conformance::rig::free_ports;
 use waypost_conformance::stage::run as start;
@@ -50,7 +49,14 @@ fn run() -> Result<(), String> {
         }
         println!("ok: {command}");
     }
-    Ok(())
+    // README also says where quickstart puts things.
+    let named = text.split("makes a server in `./").nth(1).and_then(|t| t.split('`').next());
+    let named = named.ok_or("README.md does not say where quickstart makes its server")?;
+    if folder.path().join(named).join("waypost.toml").exists() {
+        Ok(())
+    } else {
+        Err(format!("README.md says {named}, but that is not where quickstart makes its server"))
+    }
 }
 
 /// The lines of all `sh` blocks.
@@ -104,26 +110,27 @@ impl Reader {
         for ((_, flag), port) in PORTS.iter().zip(&self.ports) {
             arguments.extend([(*flag).to_owned(), port.to_string()]);
         }
-        let (ready, told) = (self.folder.join("ready"), self.folder.join("told"));
-        let _ = fs::remove_file(&ready);
-        let socket = UnixDatagram::bind(&ready).map_err(io)?;
-        socket.set_read_timeout(Some(Duration::from_secs(60))).map_err(io)?;
-        let child = Command::new(&arguments[0])
+        let mut child = Command::new(&arguments[0])
             .args(&arguments[1..])
             .current_dir(&self.folder)
-            .env("NOTIFY_SOCKET", &ready)
             .stdin(Stdio::null())
-            .stdout(File::create(&told).map_err(io)?)
+            .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .spawn()
             .map_err(io)?;
+        let output = child.stdout.take().ok_or("stdout is a pipe")?;
         self.server = Some(child);
-        let mut message = [0; 512];
-        let heard = socket.recv(&mut message).map_err(|e| format!("it does not get ready: {e}"))?;
-        if !message[..heard].starts_with(b"READY=1") {
-            return Err(String::from_utf8_lossy(&message[..heard]).into_owned());
+        // It serves before it tells how to use it; the last thing it tells is about IMAPS.
+        let last = format!(":{}", self.ports[3]);
+        let mut told = String::new();
+        for line in BufReader::new(output).lines() {
+            let line = line.map_err(io)?;
+            told.push_str(&line);
+            told.push('\n');
+            if line.contains("openssl") && line.contains(&last) {
+                break;
+            }
         }
-        let told = fs::read_to_string(told).map_err(io)?;
         let printed = printed(&told);
         if printed.len() < 5 {
             return Err(format!("it does not tell what to do:\n{told}"));
