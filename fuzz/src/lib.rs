@@ -1,6 +1,6 @@
 //! Bodies of the fuzz targets: each takes any bytes, and panics when a promise is broken.
 //!
-//! They run three ways: under libFuzzer (`fuzz/smoke`, `fuzz/run`), over the corpus and over seeded
+//! They run three ways: under libFuzzer (`fuzz/smoke`), over the corpus and over seeded
 //! mutations of it as an ordinary test (`conformance/tests/fuzz.rs`), and by hand.
 
 mod imap;
