@@ -302,10 +302,11 @@ impl Directory for Ldap {
     }
 }
 
-/// How long to wait after so many failures in a row: 1, 2, 4 .. 30 seconds.
+/// How long to wait after so many failures in a row: 100, 200, 400 .. 2000 milliseconds. One attempt
+/// in two seconds hurts nobody, and a directory that was restarted is used again at once.
 fn backoff(failures: u32) -> Duration {
-    let seconds = 1_u64.checked_shl(failures.saturating_sub(1)).unwrap_or(30);
-    Duration::from_secs(seconds.clamp(1, 30))
+    let doublings = failures.saturating_sub(1).min(5);
+    Duration::from_millis((100 << doublings).min(2000))
 }
 
 /// The names of result codes (RFC 4511 appendix A).
@@ -341,8 +342,9 @@ mod tests {
 
     #[test]
     fn waits_grow_to_a_limit() {
-        let waits: Vec<u64> = (1..9).map(|n| backoff(n).as_secs()).collect();
-        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
-        assert_eq!(backoff(u32::MAX).as_secs(), 30);
+        let waits: Vec<u128> = (1..8).map(|n| backoff(n).as_millis()).collect();
+        assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
+        assert_eq!(backoff(60).as_millis(), 2000);
+        assert_eq!(backoff(u32::MAX).as_millis(), 2000);
     }
 }

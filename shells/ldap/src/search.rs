@@ -6,7 +6,7 @@ use std::time::Duration;
 use ldap3::asn1::{PL, StructureTag};
 use ldap3::{DerefAliases, LdapError, ResultEntry, Scope as LdapScope, SearchOptions};
 use tokio::sync::{Notify, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use waypost_ldap::entry::Attribute;
 use waypost_ldap::search::Deref;
 use waypost_ldap::{Dn, Entry, Outcome, Scope, Search};
@@ -18,6 +18,8 @@ use crate::{Setup, backoff, code_name};
 const AT_ONCE: usize = 64;
 /// Octets of all entries of one search, at most.
 const MAX_RESULT: usize = 64 * 1024 * 1024;
+/// An attempt to connect that fails within this time holds nobody up.
+const QUICK: Duration = Duration::from_millis(200);
 /// A search is sent anew this often when the connection breaks under it.
 const TRIES: usize = 2;
 
@@ -26,6 +28,8 @@ pub(crate) struct Link {
     setup: Arc<Setup>,
     state: Mutex<State>,
     changed: Notify,
+    /// Somebody waits for the next attempt.
+    wanted: Notify,
     permits: Semaphore,
 }
 
@@ -37,7 +41,21 @@ enum State {
     /// It is there.
     Up(Arc<Connection>),
     /// It could not be made: who asks is told at once. Attempts go on behind the scenes.
-    Down(String),
+    Down(Down),
+}
+
+/// The last attempt to connect.
+struct Down {
+    why: String,
+    at: Instant,
+    /// It failed without making anybody wait: the next one is made for whoever asks.
+    quick: bool,
+}
+
+impl Down {
+    fn is_worth_a_try(&self) -> bool {
+        self.quick && self.at.elapsed() >= backoff(1)
+    }
 }
 
 /// Why a search did not get to its end.
@@ -54,6 +72,7 @@ impl Link {
             setup,
             state: Mutex::new(State::Idle),
             changed: Notify::new(),
+            wanted: Notify::new(),
             permits: Semaphore::new(AT_ONCE),
         }
     }
@@ -96,7 +115,11 @@ impl Link {
                     State::Up(connection) if connection.is_open() => {
                         return Ok(Arc::clone(connection));
                     }
-                    State::Down(why) => return Err(why.clone()),
+                    State::Down(down) if down.is_worth_a_try() => {
+                        *state = State::Connecting;
+                        self.wanted.notify_one();
+                    }
+                    State::Down(down) => return Err(down.why.clone()),
                     State::Connecting => {}
                     State::Idle | State::Up(_) => {
                         *state = State::Connecting;
@@ -112,6 +135,7 @@ impl Link {
     async fn establish(self: Arc<Self>) {
         let mut failures = 0;
         loop {
+            let started = Instant::now();
             match self.setup.connect().await {
                 Ok(connection) => {
                     if failures > 0 {
@@ -125,8 +149,10 @@ impl Link {
                         tracing::error!("{why}");
                     }
                     failures += 1;
-                    self.enter(State::Down(why));
-                    tokio::time::sleep(backoff(failures)).await;
+                    let quick = started.elapsed() < QUICK;
+                    self.enter(State::Down(Down { why, at: Instant::now(), quick }));
+                    // Whichever comes first.
+                    let _ = timeout(backoff(failures), self.wanted.notified()).await;
                 }
             }
         }
