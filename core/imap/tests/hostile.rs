@@ -197,7 +197,7 @@ fn failed_logins_are_late_and_count_nothing() {
     client.command("a LOGIN u p");
     client.wait(Duration::from_secs(2));
     assert_eq!(client.text(), "a NO [UNAVAILABLE] Temporary authentication failure.\r\n");
-    let failed = |down| Fact::LoginFailed { user: "u".into(), method: "LOGIN", unavailable: down };
+    let failed = |down| Fact::LoginFailed { user: "u".into(), method: "PLAIN", unavailable: down };
     assert_eq!(client.facts.first(), Some(&failed(false)));
     assert_eq!(client.facts.last(), Some(&failed(true)));
 }

@@ -652,7 +652,7 @@ pub enum Fact {
     LoggedIn {
         /// The account.
         user: Box<str>,
-        /// `PLAIN`, or `LOGIN` for the command.
+        /// The mechanism; `PLAIN` for the command LOGIN too.
         method: &'static str,
     },
     /// A login was refused.
