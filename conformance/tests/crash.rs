@@ -1,5 +1,5 @@
-//! SIGKILL under load: every message that got its 250 lies in its mailbox after the next start, at
-//! least once, and none lies there in part.
+//! SIGKILL and SIGTERM under load: every message that got its 250 lies in its mailbox after the next
+//! start, at least once, and none lies there in part.  SIGTERM also ends in good order.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    println!("\nSIGKILL under load: {ROUNDS} rounds");
+    println!("\nSIGKILL and SIGTERM under load: {ROUNDS} rounds");
     // What waits in the spool is tried again soon.
     let extra = [
         ("spool.minimal_backoff_time", "\"1s\""),
@@ -84,7 +84,11 @@ fn load(
                 .map_err(|_| "no message is accepted".to_owned())?;
         }
         stop.store(true, Ordering::Relaxed);
-        daemon.kill().map_err(|e| e.to_string())
+        if round % 4 != 3 {
+            return daemon.kill().map_err(|e| e.to_string());
+        }
+        let status = daemon.down().map_err(|e| e.to_string())?;
+        if status.success() { Ok(()) } else { Err(format!("SIGTERM: waypost ends with {status}")) }
     })
 }
 
