@@ -27,3 +27,4 @@ mod plain;
 
 pub use credentials::{Credentials, Verified};
 pub use mech::{Exchange, Failure, Mechanism, RESPONSE_LIMIT, Step};
+pub use plain::plain_response;

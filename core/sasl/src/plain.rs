@@ -1,7 +1,21 @@
 //! PLAIN (RFC 4616): everything in one message.
 
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use waypost_machine::Secret;
+
 use crate::credentials::Credentials;
 use crate::mech::{Failure, Mechanism, credentials};
+
+/// What a client says to log in with this name: the whole exchange in base64, as it follows
+/// `AUTH PLAIN` in SMTP.
+pub fn plain_response(user: &str, password: &Secret<Box<str>>) -> Secret<String> {
+    Secret::new(STANDARD.encode(format!("\0{user}\0{}", password.expose())))
+}
 
 /// Takes `[authzid] NUL authcid NUL password`.
 pub(crate) fn parse(message: &[u8]) -> Result<Credentials, Failure> {
@@ -18,6 +32,12 @@ pub(crate) fn parse(message: &[u8]) -> Result<Credentials, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_says() {
+        let response = plain_response("mail001", &Secret::new("secret001".into()));
+        assert_eq!(response.expose(), "AG1haWwwMDEAc2VjcmV0MDAx");
+    }
 
     #[test]
     fn messages() {

@@ -3,8 +3,9 @@
 #![deny(missing_docs)]
 //! SMTP (RFC 5321), as machines.
 //!
-//! [`server::Server`] is the server side, to be run by a [`waypost_machine::Session`]. What can go
-//! wrong between two servers, and what stands against it here, is told in [`manual`].
+//! [`server::Server`] is the server side and [`client::Client`] the client side, each to be run by a
+//! [`waypost_machine::Session`]. What can go wrong between two servers, and what stands against it
+//! here, is told in [`manual`].
 //!
 //! # What happens after RCPT TO?
 //!
@@ -22,6 +23,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod body;
+pub mod client;
 pub mod error;
 pub mod limits;
 pub mod manual;

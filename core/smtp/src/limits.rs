@@ -22,6 +22,20 @@ pub const PROGRESS: usize = 16 * 1024;
 /// Octets of a command that are shown in a log line.
 pub const SHOWN: usize = 200;
 
+/// Octets of a line of another server's reply; the rest of a longer one is dropped. RFC 5321
+/// 4.5.3.1.5 asks for 512.
+pub const REPLY_LINE: usize = 4096;
+
+/// Octets of another server's reply that are kept.
+pub const REPLY: usize = 8192;
+
+/// Lines of another server's reply; one with more has no end.
+pub const REPLY_LINES: usize = 500;
+
+/// Commands whose replies may be outstanding at a time, where a server knows PIPELINING. So a
+/// refused MAIL is noticed before all of 100,000 recipients are named.
+pub const WINDOW: usize = 100;
+
 /// Counts what a well-behaved peer does rarely.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Temper {

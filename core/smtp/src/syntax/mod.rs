@@ -9,7 +9,7 @@ mod xtext;
 
 pub use params::{MailParams, ParamError, RcptParams, mail_params, params, rcpt_params};
 pub use path::{Path, PathError, after_keyword, path};
-pub use xtext::decode_xtext;
+pub use xtext::{decode_xtext, encode_utf8_xtext, encode_xtext};
 
 /// The verb and the rest of a command line, blanks trimmed from both.
 pub fn split_verb(line: &str) -> (&str, &str) {
