@@ -141,6 +141,10 @@ impl Client {
             }
             return self.secure(cx);
         }
+        if !reply.is_refusal() {
+            let trouble = Trouble::said(&self.remote, Stage::StartTls, reply);
+            return self.give_up(cx, trouble, Why::Refused);
+        }
         if self.config.tls == Tls::Required {
             let reason = format!(
                 "TLS is required, but host {} refused to start TLS: {}",
