@@ -176,13 +176,16 @@ impl Client {
         if let Some(end) = due.clone().find(|stage| stage.is_end()) {
             return end;
         }
-        due.next().unwrap_or(match (&self.phase, &self.transaction) {
+        if let Some(next) = due.next() {
+            return next;
+        }
+        match (&self.phase, &self.transaction) {
             (Phase::Securing, _) => Stage::Handshake,
             (Phase::Transfer, Some(transaction)) if transaction.begun() => Stage::Body,
             (Phase::Transfer, Some(_)) => Stage::Mail,
             (Phase::Hello, _) => Stage::Greeting,
             _ => Stage::Idle,
-        })
+        }
     }
 
     fn timeout(&self, stage: Stage) -> Duration {

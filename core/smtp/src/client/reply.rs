@@ -164,7 +164,10 @@ mod tests {
     use std::string::ToString;
     use std::vec::Vec;
 
-    fn read(pieces: &[&[u8]]) -> Vec<Result<(u16, Option<Enhanced>, String), String>> {
+    /// Code, enhanced code, text; or what made no sense.
+    type Seen = Result<(u16, Option<Enhanced>, String), String>;
+
+    fn read(pieces: &[&[u8]]) -> Vec<Seen> {
         let (mut reader, mut inbox, mut out) = (Reader::default(), Inbox::default(), Vec::new());
         for piece in pieces {
             inbox.push(Bytes::copy_from_slice(piece));
