@@ -4,13 +4,18 @@
 mod common;
 mod remote;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use common::{Dialogue, port25};
 use proptest::prelude::*;
 use remote::{Host, config, mail, to};
-use waypost_machine::{Input, Why};
+use waypost_laws::{Script, Subject, choices, lines};
+use waypost_machine::{Answer, Input, Limits, Secret, Why};
 use waypost_mail::{Address, Body, Notify, Ret, ReversePath};
-use waypost_smtp::client::{Config, Disposition, Mail, Tls};
+use waypost_smtp::client::{
+    Call, Client, Config, Disposition, Login, Mail, Next, Read, Reply, Reported, Tls,
+};
 
 /// A source of choices.
 struct Choices(std::vec::IntoIter<u8>);
@@ -138,7 +143,151 @@ fn exchange(config: Config, mail: Mail, body: Vec<u8>, choices: &mut Choices) ->
     (client, server)
 }
 
+/// The laws of machines over a client with a world that reads, writes down, and has so many more
+/// messages.
+#[derive(Clone, Debug)]
+struct Case {
+    config: Config,
+    more: u64,
+}
+
+/// How many messages are left, and what was reported.
+struct World {
+    more: u64,
+    reports: Vec<String>,
+}
+
+impl Subject for Case {
+    type Protocol = Client;
+    type World = World;
+
+    fn protocol(&self) -> Client {
+        let mail = mail(&["a@remote.test", "b@remote.test"]);
+        Client::new(Arc::new(self.config.clone()), remote::remote(), Arc::new(mail))
+    }
+
+    fn world(&self) -> World {
+        World { more: self.more, reports: Vec::new() }
+    }
+
+    fn answer(&self, world: &mut World, call: Call) -> Answer<Reply> {
+        match call {
+            Call::Read { from, len, ticket, .. } => {
+                let body = "a line\r\n.\r\n".repeat(200).into_bytes();
+                let from = usize::try_from(from).unwrap();
+                let end = body.len().min(from + len.min(700));
+                let bytes = Bytes::copy_from_slice(&body[from..end]);
+                ticket.answer(Read::Block { bytes, end: end == body.len() })
+            }
+            Call::Report { outcome, ticket } => {
+                let fates: Vec<String> = outcome.recipients.iter().map(remote::fate).collect();
+                world.reports.push(format!("{} {fates:?} {:?}", outcome.mail.id, outcome.stale));
+                ticket.answer(Reported)
+            }
+            Call::NextMessage { ticket } => ticket.answer(match world.more {
+                0 => Next::Quit,
+                more => {
+                    world.more -= 1;
+                    Next::Message(Arc::new(Mail { id: more + 1, ..mail(&["c@remote.test"]) }))
+                }
+            }),
+        }
+    }
+
+    fn is_commit(&self, call: &Call) -> bool {
+        matches!(call, Call::Report { .. })
+    }
+
+    fn outcome(&self, world: &World) -> String {
+        world.reports.join("; ")
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { input: 16 * 1024, output: 300 }
+    }
+}
+
+const BEFORE: &[&str] = &[
+    "220 mx ESMTP\r\n",
+    "250-mx\r\n250-STARTTLS\r\n250-SIZE 5000\r\n250 PIPELINING\r\n",
+    "250-mx\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n",
+    "250 2.0.0 ok\r\n",
+    "250 2.0.0 ok\r\n",
+    "250 2.0.0 ok\r\n",
+    "235 2.7.0 in\r\n",
+    "334 \r\n",
+    "450 4.2.0 later\r\n",
+    "550-5.1.1 no\r\n550 5.1.1 such\r\n",
+    "421 4.3.2 bye\r\n",
+    "502 what\r\n",
+    "999\r\n",
+    "nonsense\r\n",
+    "25",
+];
+const ALL: &[&str] = &[
+    "220 mx ESMTP\r\n",
+    "250-mx\r\n250-STARTTLS\r\n250-CHUNKING\r\n250 PIPELINING\r\n",
+    "250-mx\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n",
+    "250 2.0.0 ok\r\n",
+    "250 2.0.0 ok\r\n",
+    "250 2.0.0 ok\r\n",
+    "235 2.7.0 in\r\n",
+    "354 go\r\n",
+    "354 go\r\n",
+    "450 4.2.0 later\r\n",
+    "550 5.1.1 no\r\n",
+    "421 4.3.2 bye\r\n",
+    "nonsense\r\n",
+];
+
+fn cases() -> impl Strategy<Value = Case> {
+    let login = || Some(Login { user: "u".into(), password: Secret::new("p".into()) });
+    let config = prop_oneof![
+        Just(config()),
+        Just(Config { tls: Tls::Never, ..config() }),
+        Just(Config { tls: Tls::Required, login: login(), ..config() }),
+        Just(Config { tls: Tls::Never, login: login(), login_in_clear: true, ..config() }),
+        Just(Config { tls: Tls::Implicit, messages: 1, ..config() }),
+    ];
+    (config, 0u64..3).prop_map(|(config, more)| Case { config, more })
+}
+
+/// A greeting and an offer, then anything out of these.
+fn scripted(texts: &'static [&'static str]) -> impl Strategy<Value = Vec<u8>> {
+    (0..3usize, lines(texts)).prop_map(|(start, rest)| {
+        let start =
+            ["", "220 mx\r\n", "220 mx\r\n250-mx\r\n250-STARTTLS\r\n250 PIPELINING\r\n"][start];
+        [start.as_bytes(), &rest].concat()
+    })
+}
+
 proptest! {
+    /// Neither in the middle of a message nor between two can a host speak out of turn that never
+    /// wants one: everything holds. With another it matters when it speaks; see the next two.
+    #[test]
+    fn the_client_keeps_the_laws(
+        case in cases(), first in scripted(BEFORE), second in lines(BEFORE), choices in choices(),
+    ) {
+        let case = Case { config: Config { messages: 1, ..case.config }, more: 0 };
+        let parts = [first, second];
+        waypost_laws::all(&case, &Script::eof(parts.clone()), &choices)?;
+        waypost_laws::all(&case, &Script::silence(parts), &choices)?;
+    }
+
+    #[test]
+    fn the_client_keeps_the_laws_with_a_host_that_speaks_out_of_turn(
+        case in cases(), first in scripted(ALL), second in lines(ALL), choices in choices(),
+    ) {
+        let parts = [first, second];
+        for script in [Script::eof(parts.clone()), Script::silence(parts)] {
+            waypost_laws::lateness(&case, &script, &choices)?;
+            waypost_laws::patience(&case, &script, &choices)?;
+            waypost_laws::injection(&case, &script, &choices)?;
+            waypost_laws::robustness(&case, &script, &choices)?;
+            waypost_laws::ticks(&case, &script, &choices)?;
+        }
+    }
+
     #[test]
     fn cutting_and_room_change_nothing(
         replies in replies(),

@@ -366,6 +366,28 @@ fn a_host_that_stops_reading() {
 }
 
 #[test]
+fn a_host_that_says_why_it_stops_reading() {
+    for stop in [true, false] {
+        let mut host = good(PLACES.len() - 2);
+        host.bodies.insert(1, vec![b'x'; 1_000_000]);
+        host.room = 300_000;
+        host.says("354 go\r\n");
+        host.says("552 5.3.4 too big\r\n");
+        assert_eq!(host.closed, None, "our output waits");
+        match stop {
+            true => host.input(Input::Stop),
+            false => host.pass(180.0),
+        }
+        host.room = usize::MAX;
+        host.pump();
+        let fate = format!(
+            "bounced 5.3.4 (host {HOST} said: 552 5.3.4 too big (in reply to end of DATA command))"
+        );
+        assert_eq!(host.fates(), [fate.clone(), fate]);
+    }
+}
+
+#[test]
 fn a_body_that_cannot_be_read_never_ends_with_a_dot() {
     for unreadable in [Some(0), Some(14), None] {
         let mut host = good(PLACES.len() - 2);

@@ -21,6 +21,11 @@
 //! [`crate::limits::REPLY`] octets of a reply, see a password without TLS, or be heard in TLS with
 //! what it said before.
 //!
+//! A reply counts for the command that is due. What a host says when nothing is due, in the middle
+//! of a message or between two, is never taken for the answer to what is sent later: it ends the
+//! connection. So, other than with a server, what a client does can depend on when a host says
+//! something, where that host speaks without being asked.
+//!
 //! ```
 //! use std::sync::Arc;
 //! use waypost_machine::{Limits, Machine, Now, Session, Step};
@@ -272,6 +277,16 @@ impl Client {
         }
     }
 
+    /// What a host has said that does not read the message any more: its last word on it. As long as
+    /// our output waits, nobody has listened.
+    fn last_word(&mut self, cx: &mut Cx<'_, Self>) -> Option<Trouble> {
+        if self.stage() != Stage::Body {
+            return None;
+        }
+        let said = self.reader.read(cx.input).ok().flatten()?;
+        said.reply.is_refusal().then(|| Trouble::said(&self.remote, Stage::Body, said.reply))
+    }
+
     /// The outcome of a call; `None` when it did not come in time.
     fn answer(&mut self, cx: &mut Cx<'_, Self>, id: CallId, outcome: Option<Reply>) {
         let reading = self.transaction.as_ref().and_then(|transaction| transaction.sending.call);
@@ -300,7 +315,8 @@ impl Client {
             // The host has the message: its word on it is worth waiting for.
             (_, stage) if stage.is_end() => {}
             (_, stage) => {
-                let trouble = Trouble::stopped(&self.remote, stage);
+                let trouble =
+                    self.last_word(cx).unwrap_or_else(|| Trouble::stopped(&self.remote, stage));
                 self.give_up(cx, trouble, Why::Stopped);
             }
         }
@@ -353,7 +369,9 @@ impl Protocol for Client {
             Event::Expired(id) => self.answer(cx, id, None),
             Event::Notice(never) => match never {},
             Event::Timer(_) => {
-                let trouble = Trouble::timeout(&self.remote, self.stage());
+                let trouble = self
+                    .last_word(cx)
+                    .unwrap_or_else(|| Trouble::timeout(&self.remote, self.stage()));
                 self.give_up(cx, trouble, Why::Timeout);
             }
             Event::Secured(info) => self.secured(cx, info),
