@@ -20,6 +20,7 @@ const ARROWS: &[Row] = &[
     ("core/imap", "machine mail message sasl", "base64 bytes memchr nom thiserror"),
     ("core/auth", "machine sasl", "base64 bytes thiserror"),
     ("core/route", "machine mail", "thiserror"),
+    ("core/dns", "machine mail", "hickory-proto thiserror"),
     ("core/queue", "machine mail", "thiserror"),
     ("core/config", "mail route", "thiserror toml"),
     ("shells/driver", "machine", "bytes rustls thiserror tracing"),
