@@ -3,6 +3,7 @@
 //! They run three ways: under libFuzzer (`fuzz/smoke`), over the corpus and over seeded
 //! mutations of it as an ordinary test (`conformance/tests/fuzz.rs`), and by hand.
 
+mod dns;
 mod imap;
 mod ldap;
 mod mail;
@@ -18,6 +19,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    ("dns-answer", dns::answer),
     ("imap-session", imap::session),
     ("ldap-answers", ldap::answers),
     ("ldap-filter", ldap::filter),
@@ -36,6 +38,7 @@ pub const TARGETS: &[Target] = &[
     ("message-decode", message::decode),
     ("queue-entry", queue::entry),
     ("sasl-exchange", sasl::exchange),
+    ("smtp-client", smtp::client),
     ("smtp-session", smtp::session),
 ];
 

@@ -52,3 +52,25 @@
 //! (`a_message_in_a_loop`), nonsense (`errors_make_a_session_slow_and_then_end_it`), silence
 //! (`silence_ends_a_session`), peers that do not read (`a_client_that_reads_nothing_is_not_listened_to`)
 //! and a world that cannot follow (`a_slow_world_makes_the_client_wait`): each has its limit.
+//!
+//! # Messages on their way out
+//!
+//! Whatever stands in a spool leaves with CRLF line ends and stuffed dots, so that no host, however
+//! lax, sees an end where there is none; every body of up to seven octets out of CR, LF, `.` and `x`
+//! is tried (`every_short_body`, `a_body_with_odd_line_ends_arrives_with_good_ones`).
+//!
+//! A host that answers the wrong thing can make a client believe it has taken a message. A reply
+//! counts for the command that is due; a line that is no reply ends the connection instead of being
+//! skipped, as skipping one shifts all that follow (`nonsense_anywhere`); a yes to a message that is
+//! not out yet is none (`the_last_word_comes_before_the_message_is_out`); and where MAIL was refused
+//! but a recipient was not, the lone dot that RFC 2920 3.1 asks for is not sent, because it would
+//! deliver an empty message (`every_combination`).
+//!
+//! When the connection is lost after the last dot, nobody knows. The message is tried again, and may
+//! come twice; the outcome says so (`closing_anywhere`). A host that is silent has its time, and a
+//! line now and then does not buy it more
+//! (`silence_anywhere_and_answers_that_come_too_late`).
+//!
+//! A password goes to a relay host inside TLS, or nowhere (`no_password_without_tls`). What a host
+//! said before the handshake is not heard after it
+//! (`what_was_said_in_clear_is_not_heard_in_tls`).
