@@ -207,6 +207,7 @@ impl Subject for Case {
     }
 }
 
+/// What a host says that never wants a message: no 3xx, and no CHUNKING.
 const BEFORE: &[&str] = &[
     "220 mx ESMTP\r\n",
     "250-mx\r\n250-STARTTLS\r\n250-SIZE 5000\r\n250 PIPELINING\r\n",
@@ -215,7 +216,6 @@ const BEFORE: &[&str] = &[
     "250 2.0.0 ok\r\n",
     "250 2.0.0 ok\r\n",
     "235 2.7.0 in\r\n",
-    "334 \r\n",
     "450 4.2.0 later\r\n",
     "550-5.1.1 no\r\n550 5.1.1 such\r\n",
     "421 4.3.2 bye\r\n",
@@ -224,6 +224,7 @@ const BEFORE: &[&str] = &[
     "nonsense\r\n",
     "25",
 ];
+/// What any host says.
 const ALL: &[&str] = &[
     "220 mx ESMTP\r\n",
     "250-mx\r\n250-STARTTLS\r\n250-CHUNKING\r\n250 PIPELINING\r\n",
@@ -232,6 +233,7 @@ const ALL: &[&str] = &[
     "250 2.0.0 ok\r\n",
     "250 2.0.0 ok\r\n",
     "235 2.7.0 in\r\n",
+    "334 \r\n",
     "354 go\r\n",
     "354 go\r\n",
     "450 4.2.0 later\r\n",

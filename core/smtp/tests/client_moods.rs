@@ -270,6 +270,16 @@ fn what_was_said_in_clear_is_not_heard_in_tls() {
         "C: STARTTLS\nS: 220 go\n-- tls\nC: EHLO mail.example.com\nS: 250 mx\nC: QUIT\n-- closed Done",
     ].concat());
     assert!(host.fates()[0].starts_with("deferred 4.7.0 (SASL authentication failed: server "));
+    // Nor when the host knows no EHLO any more.
+    let mut host = Host::new(config(), mail(&["someone@remote.test"]));
+    host.play(
+        &[
+            &hello(&["STARTTLS", "PIPELINING", "SIZE 10"]),
+            "C: STARTTLS\nS: 220 go\n-- tls\nC: EHLO mail.example.com\nS: 502 what\n\
+             C: HELO mail.example.com\nS: 250 mx\nC: MAIL FROM:<mail001@example.com>\n-- end",
+        ]
+        .concat(),
+    );
 }
 
 #[test]
