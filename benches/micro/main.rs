@@ -2,6 +2,7 @@
 //! time; with `--instructions`, by instructions under valgrind, which do not depend on what else
 //! the machine does.
 
+mod imap;
 mod ldap;
 mod maildir;
 mod message;
@@ -30,10 +31,14 @@ const BENCHES: &[Bench] = &[
     bench("smtp dialogue, one message of 1 KB", "messages", smtp::dialogue),
     bench("smtp DATA, 10 MB", "octets", smtp::data),
     bench("smtp DATA, 1 MB of dots", "octets", smtp::dots),
+    bench("imap small commands", "commands", imap::commands),
+    bench("imap FETCH of 1000 envelopes", "messages", imap::envelopes),
+    bench("imap SEARCH over 1000 messages", "messages", imap::search),
     bench("message structure, 100 KB with attachment", "octets", message::structure),
     bench("message envelope printed", "messages", message::envelope),
     bench("uid list of 10000 parsed", "entries", maildir::uidlist),
     bench("uid list of 10000 matched with files", "entries", maildir::sync),
+    bench("recipient resolved among 5000 users", "recipients", ldap::resolve),
     bench("alias lookup among 5000 entries", "lookups", ldap::lookup),
     bench("LDIF of 1000 entries read", "entries", ldap::ldif),
 ];

@@ -3,6 +3,8 @@
 //! They run three ways: under libFuzzer (`fuzz/smoke`), over the corpus and over seeded
 //! mutations of it as an ordinary test (`conformance/tests/fuzz.rs`), and by hand.
 
+mod auth;
+mod config;
 mod dns;
 mod imap;
 mod ldap;
@@ -19,6 +21,8 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
+    ("auth-session", auth::session),
+    ("config-file", config::file),
     ("dns-answer", dns::answer),
     ("imap-session", imap::session),
     ("ldap-answers", ldap::answers),
