@@ -127,7 +127,7 @@ impl Store {
             if state.gone { Err(Error::Gone) } else { result }
         })?;
         if matches!(result, Err(Error::Gone)) {
-            self.forget_mailbox(mailbox);
+            self.forget_gone(mailbox);
         }
         result
     }
@@ -149,10 +149,15 @@ impl Store {
             let mailbox = self.mailbox(home, folder);
             let result = self.as_user(home, || work(&mailbox, &mut lock(&mailbox.state)))?;
             match result {
-                Err(Error::Gone) if !last => self.forget_mailbox(&mailbox),
+                Err(Error::Gone) => {
+                    self.forget_gone(&mailbox);
+                    if last {
+                        return Err(Error::Gone);
+                    }
+                }
                 Err(Error::Absent) if folder.is_inbox() && !last => self.make_maildir(home)?,
                 Err(error) => {
-                    self.forget_mailbox(&mailbox);
+                    self.forget_unread(&mailbox);
                     return Err(error);
                 }
                 Ok(done) => return Ok(done),
@@ -169,12 +174,23 @@ impl Store {
         mailboxes.entry(dir.clone()).or_insert_with(make).clone()
     }
 
-    /// Takes a mailbox that is gone, or was never there, out of the table.
-    pub(crate) fn forget_mailbox(&self, mailbox: &Arc<Mailbox>) {
+    /// Takes a mailbox that is gone out of the table: what stands there now is another one.
+    pub(crate) fn forget_gone(&self, mailbox: &Arc<Mailbox>) {
         let mut mailboxes = lock(&self.inner.mailboxes);
-        let state = mailbox.state.try_lock();
-        let of_use = state.is_ok_and(|state| state.loaded && !state.gone);
-        if !of_use && mailboxes.get(&mailbox.dir).is_some_and(|known| Arc::ptr_eq(known, mailbox)) {
+        if mailboxes.get(&mailbox.dir).is_some_and(|known| Arc::ptr_eq(known, mailbox)) {
+            mailboxes.remove(&mailbox.dir);
+        }
+    }
+
+    /// Takes a mailbox that could not be read out of the table, unless somebody else works with it: two
+    /// objects of one mailbox would break each other's lock on the disk, and give out uids twice.
+    fn forget_unread(&self, mailbox: &Arc<Mailbox>) {
+        let mut mailboxes = lock(&self.inner.mailboxes);
+        // The table's and the caller's; no other can come while the table is locked.
+        if Arc::strong_count(mailbox) == 2
+            && mailboxes.get(&mailbox.dir).is_some_and(|known| Arc::ptr_eq(known, mailbox))
+            && !lock(&mailbox.state).loaded
+        {
             mailboxes.remove(&mailbox.dir);
         }
     }

@@ -674,3 +674,65 @@ fn sessions_are_told_of_changes() {
     store.deliver(vec![Parcel { home: place.mail000(), head: b"A: b\n".to_vec() }]).commit();
     assert_eq!(heard.try_recv(), Ok(opened.handle));
 }
+
+#[test]
+fn a_mailbox_that_is_in_use_stays_the_one_object() {
+    let place = Place::with_maildir();
+    let folder = waypost_maildir::Folder::inbox();
+    let mailbox = place.store.mailbox(&place.mail000(), &folder);
+    // It cannot be read, while another session has got hold of it and waits for its turn.
+    let failed = place.store.with_folder(&place.mail000(), &folder, |_, _| {
+        Err::<(), _>(Error::Unavailable("for now".to_owned()))
+    });
+    assert!(failed.is_err());
+    let again = place.store.mailbox(&place.mail000(), &folder);
+    assert!(std::sync::Arc::ptr_eq(&mailbox, &again));
+    drop((mailbox, again));
+    // With nobody there, nothing is kept.
+    let failed = place.store.with_folder(&place.mail000(), &folder, |_, _| {
+        Err::<(), _>(Error::Unavailable("for now".to_owned()))
+    });
+    assert!(failed.is_err() && crate::lock(&place.store.inner.mailboxes).is_empty());
+}
+
+#[test]
+fn watching_goes_on_when_another_session_ends_it() {
+    let place = Place::new();
+    place.deliver();
+    let fs = crate::fs::RealFs::new([place.dir.path().join("home/mail")]).unwrap();
+    place.store.watch_disk(&fs).unwrap();
+    let (first, second) = (place.open("INBOX"), place.open("INBOX"));
+    let quiet: super::Told = std::sync::Arc::new(|_| {});
+    place.store.watch(first.opened.handle, Some(quiet)).unwrap();
+    let mailbox = place.store.session(first.opened.handle).unwrap().mailbox.clone();
+    let (told, heard) = mpsc::channel();
+    let told: super::Told =
+        std::sync::Arc::new(move |handle| told.send(handle).unwrap_or_default());
+    // The first one has ended, as the last one so far; before its watch on disk is taken back, the
+    // second one begins.
+    mailbox.unwatch(first.opened.handle);
+    place.store.watch(second.opened.handle, Some(told)).unwrap();
+    place.store.inner.watcher.get().unwrap().remove(&mailbox);
+    place.foreign(|| std::fs::write(place.at("new/9.a.h"), "x").unwrap());
+    assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(second.opened.handle));
+}
+
+#[test]
+fn many_messages_are_flagged_and_removed() {
+    let place = Place::with_maildir();
+    place.foreign(|| {
+        for n in 0..2500 {
+            std::fs::write(place.at(&format!("cur/{n}.a.h:2,")), "x\n").unwrap();
+        }
+    });
+    let (mut session, mut other) = (place.open("INBOX"), place.open("INBOX"));
+    let uids = session.uids();
+    let changes = session.flag(&uids, StoreHow::Add, system(Flags::DELETED));
+    assert_eq!(changes.changed.len(), 2500);
+    // What loses the flag meanwhile, or is gone, is no matter.
+    other.flag(&uids[2499..], StoreHow::Remove, system(Flags::DELETED));
+    place.foreign(|| std::fs::remove_file(place.at("cur/2000.a.h:2,T")).unwrap());
+    assert_eq!(session.expunge(None), uids[..2499]);
+    assert_eq!(other.sync().expunged, uids[..2499]);
+    assert_eq!(place.counts("INBOX").messages, 1);
+}

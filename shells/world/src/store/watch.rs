@@ -87,7 +87,7 @@ impl Mailbox {
     }
 
     /// Returns whether it was the last one.
-    fn unwatch(&self, handle: imap::Handle) -> bool {
+    pub(crate) fn unwatch(&self, handle: imap::Handle) -> bool {
         let mut watchers = lock(&self.watchers);
         let before = watchers.len();
         watchers.retain(|(known, _)| *known != handle);
@@ -142,8 +142,13 @@ impl Watcher {
         Ok(())
     }
 
-    fn remove(&self, mailbox: &Arc<Mailbox>) {
+    pub(crate) fn remove(&self, mailbox: &Arc<Mailbox>) {
         let mut watches = lock(&self.shared.watches);
+        // Another session may have begun to watch since the last one ended. It is noted in the mailbox
+        // before its watch is added.
+        if !lock(&mailbox.watchers).is_empty() {
+            return;
+        }
         watches.retain(|watch, of| {
             let keep = of.upgrade().is_some_and(|of| !Arc::ptr_eq(&of, mailbox));
             if !keep {
