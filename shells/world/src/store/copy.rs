@@ -13,7 +13,6 @@ use waypost_maildir::{Folder, name};
 use super::Store;
 use super::append::Placing;
 use super::error::Error;
-use super::flags::LOOKS;
 use super::home::{FILE_MODE, inside};
 use super::open::{Session, folder_dir};
 use super::state::{State, to_imap};
@@ -65,26 +64,9 @@ impl Store {
 
         let pairs: Vec<(u32, u32)> = linked.from.iter().copied().zip(there).collect();
         if remove {
-            self.remove_copied(handle, &linked.from)?;
+            self.remove(handle, &linked.from, |_| true)?;
         }
         Ok(imap::CopyUids { uid_validity, pairs })
-    }
-
-    /// Removes messages that were moved elsewhere.
-    fn remove_copied(&self, handle: imap::Handle, uids: &[u32]) -> Result<(), Error> {
-        self.with_session(handle, |mailbox, state, session| {
-            let mut doomed = uids.to_vec();
-            for _ in 0..LOOKS {
-                doomed = self.remove_files(mailbox, state, &doomed)?;
-                if doomed.is_empty() {
-                    break;
-                }
-                state.cur_seen.forget();
-                self.look(mailbox, state, session.write)?;
-            }
-            mailbox.notify();
-            Ok(())
-        })
     }
 
     /// As the user.

@@ -8,10 +8,14 @@ use super::Store;
 use super::error::{Error, is_absent};
 use super::home::inside;
 use super::mailbox::Mailbox;
-use super::state::{State, from_imap};
+use super::state::{Record, State, from_imap};
 
 /// How often to look again for files that another program renames meanwhile.
-pub(crate) const LOOKS: u32 = 5;
+const LOOKS: u32 = 5;
+
+/// Files that are renamed or removed at a time. On a slow disk a mailbox is not locked for minutes: other
+/// sessions, and Dovecot, get at it in between.
+const BATCH: usize = 1000;
 
 impl Store {
     /// Changes flags, and tells the changes since `since`, those just made included. A message that is gone
@@ -28,11 +32,32 @@ impl Store {
         flags: &imap::NamedFlags,
         since: imap::ModSeq,
     ) -> Result<imap::Changes, Error> {
+        for (n, batch) in uids.chunks(BATCH).enumerate() {
+            self.set_flags_of_some(handle, batch, how, flags, n == 0)?;
+        }
+        self.with_session(handle, |_, state, session| {
+            if !session.write {
+                return Err(Error::ReadOnly);
+            }
+            Ok(state.changes(handle.0, since.0, true))
+        })
+    }
+
+    fn set_flags_of_some(
+        &self,
+        handle: imap::Handle,
+        uids: &[u32],
+        how: StoreHow,
+        flags: &imap::NamedFlags,
+        first: bool,
+    ) -> Result<(), Error> {
         self.with_session(handle, |mailbox, state, session| {
             if !session.write {
                 return Err(Error::ReadOnly);
             }
-            self.look(mailbox, state, true)?;
+            if first {
+                self.look(mailbox, state, true)?;
+            }
             let letters = self.letters(mailbox, state, &flags.keywords, how != StoreHow::Remove)?;
             let change = Info { flags: from_imap(flags.system), letters };
             let mut wanted = uids.to_vec();
@@ -46,7 +71,7 @@ impl Store {
                 self.look(mailbox, state, true)?;
             }
             mailbox.notify();
-            Ok(state.changes(handle.0, since.0, true))
+            Ok(())
         })
     }
 
@@ -73,27 +98,44 @@ impl Store {
         uids: Option<&[u32]>,
         since: imap::ModSeq,
     ) -> Result<imap::Changes, Error> {
-        self.with_session(handle, |mailbox, state, session| {
+        let doomed = self.with_session(handle, |mailbox, state, session| {
             if !session.write {
                 return Err(Error::ReadOnly);
             }
             self.look(mailbox, state, true)?;
-            let deleted = |state: &State| -> Vec<u32> {
-                let asked = |uid: &u32| uids.is_none_or(|uids| uids.binary_search(uid).is_ok());
-                let deleted = state.records.iter().filter(|record| record.has(Flags::DELETED));
-                deleted.map(|record| record.uid).filter(asked).collect()
-            };
-            for _ in 0..LOOKS {
-                let doomed = deleted(state);
-                if self.remove_files(mailbox, state, &doomed)?.is_empty() {
-                    break;
+            let asked = |uid: &u32| uids.is_none_or(|uids| uids.binary_search(uid).is_ok());
+            let deleted = state.records.iter().filter(|record| record.has(Flags::DELETED));
+            Ok(deleted.map(|record| record.uid).filter(asked).collect::<Vec<u32>>())
+        })?;
+        self.remove(handle, &doomed, |record| record.has(Flags::DELETED))?;
+        self.with_session(handle, |_, state, _| Ok(state.changes(handle.0, since.0, true)))
+    }
+
+    /// Removes messages, given by uid, ascending; those that `still` is not true of by then are kept.
+    pub(crate) fn remove(
+        &self,
+        handle: imap::Handle,
+        uids: &[u32],
+        still: impl Fn(&Record) -> bool,
+    ) -> Result<(), Error> {
+        for batch in uids.chunks(BATCH) {
+            self.with_session(handle, |mailbox, state, session| {
+                let mut doomed = batch.to_vec();
+                for _ in 0..LOOKS {
+                    doomed
+                        .retain(|uid| state.find(*uid).is_some_and(|at| still(&state.records[at])));
+                    doomed = self.remove_files(mailbox, state, &doomed)?;
+                    if doomed.is_empty() {
+                        break;
+                    }
+                    state.cur_seen.forget();
+                    self.look(mailbox, state, session.write)?;
                 }
-                state.cur_seen.forget();
-                self.look(mailbox, state, true)?;
-            }
-            mailbox.notify();
-            Ok(state.changes(handle.0, since.0, true))
-        })
+                mailbox.notify();
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// The letters of these keywords; those the mailbox does not have yet are made if `make`, else passed
@@ -173,7 +215,7 @@ impl Store {
     }
 
     /// Removes messages, given by uid, ascending. Returns the uids whose files are not where they were.
-    pub(crate) fn remove_files(
+    fn remove_files(
         &self,
         mailbox: &Mailbox,
         state: &mut State,

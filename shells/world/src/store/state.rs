@@ -216,6 +216,7 @@ impl State {
             self.forget(&gone, modseq);
             changed = true;
         }
+        self.forget_recent();
         if changed {
             self.modseq = modseq;
         }
@@ -270,6 +271,7 @@ impl State {
             at += 1;
             !gone
         });
+        self.forget_recent();
         self.pack();
     }
 
@@ -277,12 +279,15 @@ impl State {
         self.in_new -= usize::from(record.is_new());
         self.odd.remove(&record.uid);
         self.sizes.remove(&record.uid);
-        if let Ok(at) = self.recent.binary_search(&record.uid) {
-            self.recent.remove(at);
-        }
         if !self.sessions.is_empty() {
             self.expunged.push((modseq, record.uid));
         }
+    }
+
+    /// What is gone is not recent any more: once for all that went.
+    fn forget_recent(&mut self) {
+        let Self { recent, records, .. } = self;
+        recent.retain(|uid| records.binary_search_by_key(uid, |record| record.uid).is_ok());
     }
 
     /// Gives back the room of names that are no more, once it is more than half.
