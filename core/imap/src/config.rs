@@ -35,12 +35,24 @@ pub struct Config {
     pub body_timeout: Duration,
     /// Before the reply to a failed login.
     pub failure_delay: Duration,
-    /// What the world may take for one call.
+    /// What the world may take for one call; one that is about many messages may take
+    /// [`Config::MESSAGE_TIMEOUT`] more for each.
     pub call_timeout: Duration,
     /// The bad command before login that ends the session.
     pub bad_before_login: u32,
     /// The bad command after login, without a good one between, that ends the session.
     pub bad_after_login: u32,
+}
+
+impl Config {
+    /// What a slow disk needs to rename, remove, link or search one message.
+    pub const MESSAGE_TIMEOUT: Duration = Duration::from_millis(20);
+
+    /// What the world may take for one call about so many messages.
+    pub(crate) fn timeout_of(&self, messages: usize) -> Duration {
+        let messages = u32::try_from(messages).unwrap_or(u32::MAX);
+        self.call_timeout.saturating_add(Self::MESSAGE_TIMEOUT.saturating_mul(messages))
+    }
 }
 
 impl Default for Config {

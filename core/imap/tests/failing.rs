@@ -62,7 +62,7 @@ fn a_call_without_answer_is_a_failure_for_now() {
         client.mute = mute;
         let mut reply = client.command(&format!("a {command}"));
         for _ in 0..3 {
-            client.wait(Duration::from_secs(60));
+            client.wait(Duration::from_secs(61));
             reply += &client.text();
         }
         assert!(reply.ends_with(&format!("a {expected}")), "{command}: {reply}");
@@ -72,6 +72,34 @@ fn a_call_without_answer_is_a_failure_for_now() {
         client.command("x LOGOUT");
         assert_eq!(client.closed, Some(Why::Done));
         assert_eq!(world.borrow().open_uploads(), 0, "{command}");
+    }
+}
+
+#[test]
+fn what_is_done_to_many_messages_may_take_longer() {
+    let mut world = World::new("u", "p");
+    for _ in 0..500 {
+        world.deliver("INBOX", "A: b\r\n\r\n".into(), &NamedFlags::default(), 1_000_000);
+    }
+    let world = Rc::new(RefCell::new(world));
+    let config = Config { implicit_tls: false, plaintext_login: true, ..Config::default() };
+    for (call, command) in [
+        ("Store", "STORE 1:* +FLAGS (\\Deleted)"),
+        ("Search", "SEARCH ALL"),
+        ("Copy", "COPY 1:* INBOX"),
+        ("Expunge", "EXPUNGE"),
+        ("Expunge", "CLOSE"),
+    ] {
+        let mut client = Client::connect(&world, &Arc::new(config.clone()));
+        client.command("l LOGIN u p");
+        client.command("s SELECT INBOX");
+        client.text();
+        client.mute = Box::leak(Box::new([call]));
+        client.command(&format!("a {command}"));
+        client.wait(Duration::from_secs(69));
+        assert_eq!(client.text(), "", "{command}");
+        client.wait(Duration::from_secs(2));
+        assert!(client.text().contains("a "), "{command}");
     }
 }
 

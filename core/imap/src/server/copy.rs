@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 
 use super::{Call, Command, Context, Copied, CopyUids, Job, Server, Step, select, store, sync};
 use crate::response::{self, Missing, Refusal};
@@ -23,7 +24,7 @@ pub(super) fn begin(
     command: &Command<'_>,
     remove: bool,
 ) -> Result<Step, Refusal> {
-    let timeout = server.config.call_timeout;
+    let config = Arc::clone(&server.config);
     let selected = server.selected()?;
     let [set, target, ..] = command.args else { return Err(response::MISSING) };
     let wire = target.text().ok_or(response::ARGUMENTS)?;
@@ -37,6 +38,7 @@ pub(super) fn begin(
         let how = sync::How { expunge: true, uid: false };
         return Ok(sync::begin(server, cx, how, "OK No messages found."));
     }
+    let timeout = config.timeout_of(uids.len());
     let handle = selected.handle;
     let wire = String::from_utf8_lossy(wire).into();
     cx.call(timeout, |ticket| Call::Copy { handle, uids, to, remove, ticket });

@@ -1,5 +1,8 @@
 //! EXPUNGE and UID EXPUNGE (RFC 3501 6.4.3, RFC 4315 2.1).
 
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
 use super::{Call, Command, Context, Expunged, Job, Server, Step, select, store, sync};
 use crate::response::{self, Missing, Refusal};
 
@@ -11,7 +14,7 @@ pub(super) fn begin(
     cx: &mut Context<'_>,
     command: &Command<'_>,
 ) -> Result<Step, Refusal> {
-    let timeout = server.config.call_timeout;
+    let config = Arc::clone(&server.config);
     let selected = server.selected()?;
     let uids = match command.uid {
         false => None,
@@ -21,10 +24,12 @@ pub(super) fn begin(
             Some(selected.view.uids_at(&places))
         }
     };
-    if !selected.write || uids.as_ref().is_some_and(alloc::vec::Vec::is_empty) {
+    if !selected.write || uids.as_ref().is_some_and(Vec::is_empty) {
         let how = sync::How { expunge: true, uid: false };
         return Ok(sync::begin(server, cx, how, "OK Expunge completed."));
     }
+    let messages = uids.as_ref().map_or(selected.view.len() as usize, Vec::len);
+    let timeout = config.timeout_of(messages);
     let (handle, since) = (selected.handle, selected.now);
     cx.call(timeout, |ticket| Call::Expunge { handle, uids, since, ticket });
     Ok(Step::Wait(Job::Expunge(Expunge)))

@@ -25,7 +25,7 @@ pub(super) fn begin(
     cx: &mut Context<'_>,
     command: &Command<'_>,
 ) -> Result<Step, Refusal> {
-    let timeout = server.config.call_timeout;
+    let config = Arc::clone(&server.config);
     let selected = server.selected()?;
     let last = Last { seq: selected.view.len(), uid: selected.view.last_uid() };
     let search = search(command.args, last).map_err(|error| match error {
@@ -34,6 +34,7 @@ pub(super) fn begin(
     })?;
     let (handle, view) = (selected.handle, selected.view.snapshot());
     let program = Arc::new(search.program);
+    let timeout = config.timeout_of(view.len());
     cx.call(timeout, |ticket| Call::Search { handle, view, program, ticket });
     Ok(Step::Wait(Job::Search(Search { uid: command.uid, options: search.options, found: None })))
 }

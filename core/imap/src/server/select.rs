@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt::Write;
 
 use super::{Call, Command, Context, Failure, Job, OpenMailbox, Opened, Server, Step};
@@ -92,11 +93,12 @@ fn describe(open: &OpenMailbox, view: &View, write: bool) -> String {
 }
 
 pub(super) fn close(server: &mut Server, cx: &mut Context<'_>) -> Result<Step, Refusal> {
-    let timeout = server.config.call_timeout;
+    let config = Arc::clone(&server.config);
     let selected = server.selected()?;
     if !selected.write {
         return Ok(closed(server, cx, Close));
     }
+    let timeout = config.timeout_of(selected.view.len() as usize);
     let (handle, since) = (selected.handle, selected.now);
     cx.call(timeout, |ticket| Call::Expunge { handle, uids: None, since, ticket });
     Ok(Step::Wait(Job::Close(Close)))

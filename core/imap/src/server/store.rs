@@ -1,6 +1,7 @@
 //! STORE and UID STORE (RFC 3501 6.4.6).
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -39,7 +40,7 @@ pub(super) fn begin(
     cx: &mut Context<'_>,
     command: &Command<'_>,
 ) -> Result<Step, Refusal> {
-    let timeout = server.config.call_timeout;
+    let config = Arc::clone(&server.config);
     let selected = server.selected()?;
     let [_, action, words @ ..] = command.args else { return Err(response::ARGUMENTS) };
     let places = places(selected, command.args.first(), command.uid)?;
@@ -68,6 +69,7 @@ pub(super) fn begin(
         let how = sync::How { expunge: command.uid, uid: command.uid };
         return Ok(sync::begin(server, cx, how, "OK Store completed."));
     }
+    let timeout = config.timeout_of(uids.len());
     let (handle, since) = (selected.handle, selected.now);
     let job = Store { uid: command.uid, silent, how, flags: flags.clone() };
     cx.call(timeout, |ticket| Call::Store {
