@@ -169,6 +169,30 @@ fn a_slow_world_makes_the_client_wait() {
     assert_eq!(body.len(), sent + rest.len());
 }
 
+/// However the last octets and the world's answers fall, a client that falls silent is not waited
+/// for without end.
+#[test]
+fn a_client_that_falls_silent_after_a_slow_world() {
+    for command in ["DATA\r\n", "BDAT 1000000\r\n"] {
+        let mut d = Dialogue::greeted(port25());
+        d.say("MAIL FROM:<a@b.test>\r\nRCPT TO:<mail000@example.com>\r\n");
+        d.say(command);
+        d.world.faults.silent = true;
+        // Two appends are open, and all that was read has been taken.
+        for _ in 0..3 {
+            d.input(Input::Bytes(bytes::Bytes::from(vec![b'x'; limits::APPEND])));
+            d.pump().expect("open");
+        }
+        assert_eq!(d.calls.len(), limits::APPENDS);
+        d.world.faults.silent = false;
+        d.answer_all();
+        let until = d.pump().expect("open").until;
+        assert_eq!(until, Some(d.now.mono.plus(Duration::from_secs(300))), "{command}");
+        let told = d.pass(301.0);
+        assert_eq!(told, "421 4.4.2 mail.example.com Error: timeout exceeded\r\n", "{command}");
+    }
+}
+
 #[test]
 fn a_body_is_not_copied() {
     let mut d = Dialogue::greeted(port25());

@@ -91,7 +91,7 @@ impl Server {
             }
             _ => cx.input.take(at_most).map(|bytes| bytes.len()),
         };
-        let Some(taken) = taken else { return Progress::Blocked };
+        let Some(taken) = taken else { return self.await_client(cx) };
         chunk.left -= taken as u64;
         self.keep_time(cx, taken);
         Progress::More

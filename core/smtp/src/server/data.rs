@@ -102,7 +102,7 @@ impl Server {
             return self.await_world(cx);
         }
         let Some(taken) = message.take(cx, &self.config, usize::MAX) else {
-            return Progress::Blocked;
+            return self.await_client(cx);
         };
         self.keep_time(cx, taken.used);
         if taken.ended {
@@ -123,6 +123,12 @@ impl Server {
     pub(super) fn await_world(&mut self, cx: &mut Cx<'_, Self>) -> Progress {
         self.progress = limits::PROGRESS;
         cx.disarm(Timer::Body);
+        Progress::Blocked
+    }
+
+    /// It is the client's turn; after [`Self::await_world`] its time begins anew.
+    pub(super) fn await_client(&mut self, cx: &mut Cx<'_, Self>) -> Progress {
+        self.keep_time(cx, 0);
         Progress::Blocked
     }
 
