@@ -77,10 +77,21 @@ impl Spool {
         let text: String = changes.iter().map(Change::encode).collect();
         let append = || {
             let mut file = self.fs.append(&path)?;
+            if is_torn(&*file)? {
+                return Ok(false);
+            }
             file.write_all(text.as_bytes())?;
-            file.sync()
+            file.sync().map(|()| true)
         };
-        append().map_err(|error| at(&path, error))
+        if append().map_err(|error| at(&path, error))? {
+            return Ok(());
+        }
+        // An earlier record failed on the way (a full disk): behind its rest nothing would be read.
+        let mut entry = self.load(id)?;
+        for change in changes {
+            entry.apply(change.clone());
+        }
+        self.write(id, &entry)
     }
 
     /// Puts a new entry in place of the old one, durably; places of recipients change.
@@ -129,16 +140,7 @@ impl Spool {
     /// Puts the directory in order after a stop or a crash: the messages that wait, and when each
     /// is to be tried.
     pub(crate) fn recover(&self) -> Result<Vec<(UnixTime, Arc<str>)>, SpoolError> {
-        let (mut entries, mut others) = (Vec::new(), Vec::new());
-        let mut sort = |name: &[u8], kind: Kind| {
-            let Ok(name) = core::str::from_utf8(name) else { return };
-            match name.rsplit_once('.') {
-                Some((id, "entry")) if kind == Kind::File => entries.push(id.to_owned()),
-                Some((_, "body" | "tmp")) if kind == Kind::File => others.push(name.to_owned()),
-                _ => {}
-            }
-        };
-        self.fs.list(&self.directory, &mut sort).map_err(|error| at(&self.directory, error))?;
+        let (mut entries, others) = self.names()?;
         let mut waiting = Vec::new();
         for id in &entries {
             match self.take_up(id) {
@@ -158,6 +160,26 @@ impl Spool {
             }
         }
         Ok(waiting)
+    }
+
+    /// The messages that are there, whatever their state.
+    pub(crate) fn ids(&self) -> Result<Vec<String>, SpoolError> {
+        Ok(self.names()?.0)
+    }
+
+    /// The messages with an entry, and the names of all other files of ours.
+    fn names(&self) -> Result<(Vec<String>, Vec<String>), SpoolError> {
+        let (mut entries, mut others) = (Vec::new(), Vec::new());
+        let mut sort = |name: &[u8], kind: Kind| {
+            let Ok(name) = core::str::from_utf8(name) else { return };
+            match name.rsplit_once('.') {
+                Some((id, "entry")) if kind == Kind::File => entries.push(id.to_owned()),
+                Some((_, "body" | "tmp")) if kind == Kind::File => others.push(name.to_owned()),
+                _ => {}
+            }
+        };
+        self.fs.list(&self.directory, &mut sort).map_err(|error| at(&self.directory, error))?;
+        Ok((entries, others))
     }
 
     /// One entry after a restart: when to try it; `None` when nobody waits.
@@ -245,6 +267,13 @@ impl SpoolError {
         let full = |kind| matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         matches!(self, Self::Io(_, error) if full(error.kind()))
     }
+}
+
+/// True when the file does not end with a whole line.
+fn is_torn(file: &dyn File) -> io::Result<bool> {
+    let mut last = [0];
+    let size = file.stat()?.size;
+    Ok(size == 0 || file.read_at(&mut last, size - 1)? != 1 || last != *b"\n")
 }
 
 fn at(path: &Path, error: io::Error) -> SpoolError {

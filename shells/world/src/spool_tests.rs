@@ -175,3 +175,23 @@ fn a_power_failure_after_any_call_loses_nothing() {
         }
     }
 }
+
+#[test]
+fn a_record_that_was_cut_off_hides_none_that_follow() {
+    let fs = SimFs::new();
+    fs.mkdir(Path::new(DIR), 0o700).unwrap();
+    let mut life = Life::new(&fs);
+    life.accept("two", 3).unwrap();
+    let path = life.spool.path("two", "entry");
+    let half = Change::Done(0).encode();
+    fs.append(&path).unwrap().write_all(&half.as_bytes()[..half.len() - 3]).unwrap();
+    life.spool.record("two", &[Change::Done(0), Change::Tried(1, at(900))]).unwrap();
+    life.spool.record("two", &[Change::Tried(0, at(950))]).unwrap();
+    let entry = life.spool.load("two").unwrap();
+    let waits: Vec<_> =
+        entry.recipients.iter().flatten().map(|it| (it.delivery.to.to_string(), it.next)).collect();
+    assert_eq!(
+        waits,
+        [("user1@remote.test".into(), at(950)), ("user2@remote.test".into(), at(100))]
+    );
+}
