@@ -45,9 +45,13 @@ pub(crate) fn check(path: &Path) -> Outcome {
         let map = file.at(map);
         match files::text(&map) {
             Ok(text) if text.contains("bind_pw") || text.contains("dnpass") => {
-                let exposed = files::exposed(&map);
-                let word = if exposed { "holds a password and is" } else { "is not" };
-                report(!exposed, &format!("{key}: {} {word} readable by others", map.display()));
+                let path = map.display();
+                if files::exposed(&map) {
+                    let what = "holds a password and is readable by others";
+                    report(false, &format!("{key}: {path} {what}: chmod 400 {path}"));
+                } else {
+                    report(true, &format!("{key}: {path} is not readable by others"));
+                }
             }
             Ok(_) => {}
             Err(error) => report(false, &format!("{key}: {error}")),
@@ -112,7 +116,7 @@ fn password(user: &str) -> io::Result<String> {
 }
 
 fn open(file: &ConfigFile) -> Result<Running, Box<dyn Error>> {
-    settings::world(file, Arc::new(SystemClock::default()))
+    settings::for_questions(file, Arc::new(SystemClock::default()))
 }
 
 /// Waits for an answer that comes by callback.

@@ -63,6 +63,7 @@ mod settings;
 mod spool;
 pub mod store;
 
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -82,6 +83,7 @@ use run::lookup::Lookups;
 use run::queue::Queue;
 use run::queue_id::QueueIds;
 use run::smtp::Transits;
+use spool::SpoolError;
 use store::Store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -111,6 +113,8 @@ pub(crate) struct Inner {
     files: Pool,
     /// Threads for comparing passwords.
     passwords: Pool,
+    /// The spool is ours alone while this is held.
+    spool_lock: Mutex<Option<OwnedFd>>,
 }
 
 /// Why a world did not start.
@@ -124,6 +128,9 @@ pub enum StartError {
         /// What the system said.
         what: String,
     },
+    /// Another process delivers what is in the spool.
+    #[error("{0}: another server uses this spool")]
+    SpoolInUse(String),
     /// What waits in the spool cannot be taken up.
     #[error("spool: {0}")]
     Spool(String),
@@ -157,36 +164,58 @@ impl World {
     /// Starts: makes the spool where it is missing and takes up what waits in it.
     ///
     /// # Errors
-    /// When the spool cannot be used.
+    /// When the spool cannot be used, or another process uses it.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let threads = |error: std::io::Error| StartError::Threads(error.to_string());
-        let clock = Arc::clone(&settings.clock);
-        let lookups = Arc::new(Lookups::new(settings.maps.clone(), settings.cache, clock));
         let (fs, real) = file_system(&settings)?;
-        let identity = Identity::of_process(settings.minimum_uid);
-        let clock = Arc::clone(&settings.clock);
+        let lock = real.as_ref().map(|real| lock_spool(real, &settings)).transpose()?;
         let spool = spool::Spool::new(Arc::clone(&fs), &settings.spool.directory);
-        let queue = Queue::open(spool, &settings.spool)
-            .map_err(|error| StartError::Spool(error.to_string()))?;
-        let store = Store::new(fs, identity, clock, &settings.hostname);
+        let queue = Queue::open(spool, &settings.spool);
+        let world = Self::with(settings, fs, queue, lock)?;
+        let inner = &world.inner;
         if let Some(real) = real
-            && let Err(error) = store.watch_disk(&real)
+            && let Err(error) = inner.store.watch_disk(&real)
         {
             tracing::warn!("warning: changes by other programs are not seen at once: {error}");
         }
-        let queue = Arc::new(queue);
+        inner.queue.start(Arc::downgrade(inner)).map_err(threads)?;
+        Ok(world)
+    }
+
+    /// Starts for [`query`](Self::query), [`check`](Self::check) and
+    /// [`auth_test`](Self::auth_test) alone: what is in the spool is counted and not touched, so a
+    /// server may be at work on it meanwhile.
+    ///
+    /// # Errors
+    /// When the spool cannot be read.
+    pub fn for_questions(settings: Settings) -> Result<Self, StartError> {
+        let (fs, _) = file_system(&settings)?;
+        let spool = spool::Spool::new(Arc::clone(&fs), &settings.spool.directory);
+        let queue = Queue::resting(spool, &settings.spool);
+        Self::with(settings, fs, queue, None)
+    }
+
+    fn with(
+        settings: Settings,
+        fs: Arc<dyn Fs>,
+        queue: Result<Queue, SpoolError>,
+        lock: Option<OwnedFd>,
+    ) -> Result<Self, StartError> {
+        let queue = Arc::new(queue.map_err(|error| StartError::Spool(error.to_string()))?);
+        let clock = || Arc::clone(&settings.clock);
+        let lookups = Arc::new(Lookups::new(settings.maps.clone(), settings.cache, clock()));
+        let identity = Identity::of_process(settings.minimum_uid);
         let inner = Arc::new(Inner {
-            store,
+            store: Store::new(fs, identity, clock(), &settings.hostname),
             transits: Transits::default(),
-            queue: Arc::clone(&queue),
+            queue,
             queue_ids: QueueIds::default(),
             files: Pool::start("file", settings.file_threads).map_err(threads)?,
             policy: Arc::new(settings.policy.clone()),
             lookups,
             passwords: Pool::start("password", PASSWORD_THREADS).map_err(threads)?,
+            spool_lock: Mutex::new(lock),
             settings,
         });
-        queue.start(Arc::downgrade(&inner)).map_err(threads)?;
         Ok(Self { inner })
     }
 
@@ -294,6 +323,7 @@ impl World {
         self.inner.queue.stop();
         self.inner.files.stop();
         self.inner.passwords.stop();
+        drop(lock(&self.inner.spool_lock).take());
     }
 }
 
@@ -345,6 +375,24 @@ fn file_system(settings: &Settings) -> Result<(Arc<dyn Fs>, Option<RealFs>), Sta
     }
     let real = RealFs::new(&bases).map_err(|error| failed(spool, &error))?;
     Ok((Arc::new(real.clone()), Some(real)))
+}
+
+/// Makes the spool ours until the descriptor is closed, also by a crash. Two servers would deliver
+/// each message twice, and remove what the other one is just writing.
+fn lock_spool(real: &RealFs, settings: &Settings) -> Result<OwnedFd, StartError> {
+    let path = &settings.spool.directory;
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => StartError::SpoolInUse(path.display().to_string()),
+        _ => StartError::Directory { path: path.display().to_string(), what: error.to_string() },
+    };
+    let dir = real.open_dir(path).map_err(failed)?;
+    rustix::fs::flock(&dir, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|error| failed(error.into()))?;
+    Ok(dir)
+}
+
+fn threads(error: std::io::Error) -> StartError {
+    StartError::Threads(error.to_string())
 }
 
 /// Locks; a panic of another thread while it held the lock does not spread (its job was answered

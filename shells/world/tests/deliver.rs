@@ -13,7 +13,7 @@ use common::{NOON, Place, address, call, client, files, sender};
 use waypost_machine::UnixTime;
 use waypost_mail::{Body, Delivery, Envelope, Recipient, Reply, Target, Verdict};
 use waypost_smtp::server::{self as smtp, MessageId};
-use waypost_world::{Event, Status, World};
+use waypost_world::{Event, StartError, Status, World};
 
 fn at(secs: i64) -> UnixTime {
     UnixTime { secs, nanos: 0 }
@@ -486,4 +486,24 @@ fn a_torn_entry_is_taken_up() {
     let world = place.world();
     assert_eq!(world.queued(), 1);
     assert!(Path::new(&place.spool().join("broken.entry")).exists());
+}
+
+/// A second server would deliver twice, and remove what this one is writing; questions do neither.
+#[test]
+fn the_spool_is_one_server_s_alone() {
+    let place = Place::new();
+    let world = place.world();
+    // What a message looks like that is just coming in.
+    let body = place.spool().join("4XyZ.body");
+    std::fs::write(&body, "half a mess").unwrap();
+    let in_use = StartError::SpoolInUse(place.spool().display().to_string());
+    assert_eq!(World::start(place.settings()).err(), Some(in_use));
+    let asked = World::for_questions(place.settings()).unwrap();
+    assert_eq!(asked.queued(), 0);
+    asked.flush_queue();
+    asked.stop();
+    assert!(body.exists());
+    world.stop();
+    place.world().stop();
+    assert!(!body.exists(), "nobody is writing it any more");
 }

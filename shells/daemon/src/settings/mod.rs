@@ -119,6 +119,22 @@ pub(crate) struct Running {
 
 /// Starts the world.
 pub(crate) fn world(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
+    start(file, clock, World::start)
+}
+
+/// A world for the questions of the admin, beside the one that is at work.
+pub(crate) fn for_questions(
+    file: &ConfigFile,
+    clock: Arc<dyn Clock>,
+) -> Result<Running, StartError> {
+    start(file, clock, World::for_questions)
+}
+
+fn start(
+    file: &ConfigFile,
+    clock: Arc<dyn Clock>,
+    world: fn(Settings) -> Result<World, waypost_world::StartError>,
+) -> Result<Running, StartError> {
     let config = &file.config;
     let tables = tables::read(file, Arc::clone(&clock))?;
     let spool = file.at(&config.spool.directory);
@@ -140,7 +156,7 @@ pub(crate) fn world(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Running,
     settings.spool.minimal_backoff = config.spool.minimal_backoff_time;
     settings.spool.maximal_backoff = config.spool.maximal_backoff_time;
     settings.spool.run_delay = config.spool.queue_run_delay;
-    Ok(Running { world: World::start(settings)?, _client: tables.client })
+    Ok(Running { world: world(settings)?, _client: tables.client })
 }
 
 fn policy(config: &Config, tables: &Tables) -> Result<Policy, StartError> {

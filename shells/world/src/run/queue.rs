@@ -60,17 +60,27 @@ impl Queue {
     /// Takes up what waits in the spool.
     pub(crate) fn open(spool: Spool, settings: &crate::Spool) -> Result<Self, SpoolError> {
         let schedule = spool.recover()?.into_iter().collect();
-        Ok(Self {
+        Ok(Self::with(spool, settings, State { schedule, ..State::default() }))
+    }
+
+    /// Only counts what waits in the spool: nothing is ever tried, or changed.
+    pub(crate) fn resting(spool: Spool, settings: &crate::Spool) -> Result<Self, SpoolError> {
+        let schedule = spool.ids()?.into_iter().map(|id| (FLUSHED, Arc::from(id))).collect();
+        Ok(Self::with(spool, settings, State { schedule, active: 0, stopping: true }))
+    }
+
+    fn with(spool: Spool, settings: &crate::Spool, state: State) -> Self {
+        Self {
             spool,
             backoff: Backoff {
                 minimal: settings.minimal_backoff,
                 maximal: settings.maximal_backoff,
             },
             run_delay: settings.run_delay,
-            state: Mutex::new(State { schedule, ..State::default() }),
+            state: Mutex::new(state),
             wake: Condvar::new(),
             thread: Mutex::new(None),
-        })
+        }
     }
 
     /// Starts the thread that keeps the schedule.
