@@ -1,6 +1,7 @@
 //! Bytes from the peer that the protocol has not taken yet.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
@@ -67,6 +68,11 @@ impl Inbox {
     /// The first chunk, as it lies there. For a scanner that then takes as many as it likes.
     pub fn front(&self) -> Option<&[u8]> {
         self.chunks.front().map(AsRef::as_ref)
+    }
+
+    /// A copy of the first bytes, `at_most` of them: who is it that sends too much?
+    pub fn head(&self, at_most: usize) -> Vec<u8> {
+        self.chunks.iter().flatten().take(at_most).copied().collect()
     }
 
     /// Drops everything held.
@@ -136,7 +142,6 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn fed(chunks: &[&[u8]]) -> Inbox {
@@ -150,6 +155,8 @@ mod tests {
     #[test]
     fn lines_across_chunks() {
         let mut inbox = fed(&[b"EH", b"LO x\r", b"\nNO", b"OP\r\nQU"]);
+        assert_eq!(inbox.head(4), b"EHLO");
+        assert_eq!(inbox.head(99).len(), 16);
         assert_eq!(inbox.line(100).unwrap().unwrap(), "EHLO x\r\n");
         assert_eq!(inbox.line(100).unwrap().unwrap(), "NOOP\r\n");
         assert_eq!(inbox.line(100), Ok(None));
