@@ -26,8 +26,13 @@ impl Backoff {
     /// doubles.
     pub fn next(&self, arrived: UnixTime, now: UnixTime) -> UnixTime {
         let age = u64::try_from(now.secs.saturating_sub(arrived.secs)).unwrap_or(0);
-        let wait = Duration::from_secs(age).min(self.maximal).max(self.minimal);
+        let wait = self.wait(Duration::from_secs(age));
         UnixTime { secs: now.secs.saturating_add_unsigned(wait.as_secs()), nanos: now.nanos }
+    }
+
+    /// How long a message that has waited so long already waits for its next attempt.
+    pub fn wait(&self, age: Duration) -> Duration {
+        age.min(self.maximal).max(self.minimal)
     }
 }
 

@@ -10,12 +10,19 @@
 //! | `done N` | recipient N has it, or needs it no more |
 //! | `tried N ..` | recipient N could not have it |
 //! | `became N ..` | recipient N turned out to be these recipients |
+//! | `deferred N ..` | recipient N could not have it, for this reason |
+//! | `delivered N ..` | recipient N has it, the sender is to be told |
+//! | `failed N ..` | recipient N will never have it, the sender is to be told |
+//! | `expired N` | the same, for the last reason told |
+//! | `held 1` | the admin holds it; `0`: no more |
+//! | `warned` | the sender was told of the delay |
 //!
 //! Later lines are appended, so that a crash at any moment leaves either the state before or after.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use waypost_machine::UnixTime;
@@ -23,12 +30,13 @@ use waypost_mail::{
     Address, Body, Delivery, Enhanced, MailHome, Notify, Reply, Ret, ReversePath, Target,
 };
 
+use crate::diagnosis::{Diagnosis, Remote};
 use crate::record::{self, Fields, Line};
 
 const MAGIC: &str = "waypost-spool";
 const VERSION: u32 = 1;
 /// Fields of one recipient, see [`Waiting::write`].
-const WAITING_FIELDS: usize = 16;
+const WAITING_FIELDS: usize = 21;
 
 /// A message in the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +45,10 @@ pub struct Entry {
     pub origin: Origin,
     /// Its recipients, in order; `None` for those who have it. Places are never used again.
     pub recipients: Vec<Option<Waiting>>,
+    /// The admin holds it.
+    pub held: bool,
+    /// The sender was told of the delay.
+    pub warned: bool,
 }
 
 /// What is known of a message from its acceptance.
@@ -77,6 +89,22 @@ pub struct Waiting {
     pub attempts: u32,
     /// When to try next.
     pub next: UnixTime,
+    /// Whether it still waits for the message, or for a report to the sender.
+    pub state: State,
+    /// What was said last.
+    pub last: Option<Arc<Diagnosis>>,
+}
+
+/// What a recipient waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// The message.
+    #[default]
+    Waiting,
+    /// It has the message; the sender is to be told.
+    Delivered,
+    /// It will never have the message; the sender is to be told.
+    Failed,
 }
 
 /// Something that happened to a recipient; the number is its place in [`Entry::recipients`].
@@ -88,6 +116,18 @@ pub enum Change {
     Tried(usize, UnixTime),
     /// Routing now says that it is these.
     Became(usize, Vec<Waiting>),
+    /// It could not have it for this reason; next time then.
+    Deferred(usize, UnixTime, Arc<Diagnosis>),
+    /// It has the message, and the sender is to be told.
+    Delivered(usize, Arc<Diagnosis>),
+    /// It will never have the message, and the sender is to be told.
+    Failed(usize, Arc<Diagnosis>),
+    /// The same, for the reason that was told last.
+    Expired(usize),
+    /// The admin holds the message, or does so no more.
+    Held(bool),
+    /// The sender was told of the delay.
+    Warned,
 }
 
 /// Why a file is no entry.
@@ -118,6 +158,12 @@ pub enum Fault {
 }
 
 impl Entry {
+    /// A new entry.
+    pub fn new(origin: Origin, recipients: Vec<Waiting>) -> Self {
+        let recipients = recipients.into_iter().map(Some).collect();
+        Self { origin, recipients, held: false, warned: false }
+    }
+
     /// The file for a new entry. Recipients who have the message are left out, so that the places
     /// of the others change.
     pub fn encode(&self) -> String {
@@ -129,6 +175,12 @@ impl Entry {
             count += 1;
         }
         Line::new("ready").plain(count).finish(&mut out);
+        if self.held {
+            out.push_str(&Change::Held(true).encode());
+        }
+        if self.warned {
+            out.push_str(&Change::Warned.encode());
+        }
         out
     }
 
@@ -141,7 +193,7 @@ impl Entry {
         let fail = |line, fault| EntryError { line, fault };
         let (mut first, _) = lines.next().ok_or_else(|| fail(1, Fault::Magic))?;
         let origin = Origin::read(&mut first).map_err(|fault| fail(1, fault))?;
-        let mut entry = Self { origin, recipients: Vec::new() };
+        let mut entry = Self::new(origin, Vec::new());
         let mut ready = false;
         for (mut fields, line) in lines {
             let kind = fields.text().ok_or_else(|| fail(line, Fault::Nonsense))?;
@@ -156,7 +208,8 @@ impl Entry {
                         .filter(|count| *count == entry.recipients.len())
                         .map(drop)
                 }
-                ("done" | "tried" | "became", true) => {
+                ("rcpt" | "ready", true) => None,
+                (_, true) => {
                     Change::read(&kind, &mut fields).and_then(|change| entry.apply(change))
                 }
                 _ => None,
@@ -188,6 +241,26 @@ impl Entry {
                 self.recipients.get_mut(n)?.take();
                 self.recipients.extend(others.into_iter().map(Some));
             }
+            Change::Deferred(n, next, why) => {
+                if let Some(waiting) = self.recipients.get_mut(n)? {
+                    waiting.attempts = waiting.attempts.saturating_add(1);
+                    waiting.next = next;
+                    waiting.last = Some(why);
+                }
+            }
+            Change::Delivered(n, why) => self.report(n, State::Delivered, Some(why))?,
+            Change::Failed(n, why) => self.report(n, State::Failed, Some(why))?,
+            Change::Expired(n) => self.report(n, State::Failed, None)?,
+            Change::Held(held) => self.held = held,
+            Change::Warned => self.warned = true,
+        }
+        Some(())
+    }
+
+    fn report(&mut self, n: usize, state: State, why: Option<Arc<Diagnosis>>) -> Option<()> {
+        if let Some(waiting) = self.recipients.get_mut(n)? {
+            waiting.state = state;
+            waiting.last = why.or_else(|| waiting.last.take());
         }
         Some(())
     }
@@ -197,7 +270,7 @@ impl Entry {
         self.recipients.iter().all(Option::is_none)
     }
 
-    /// When somebody is to be tried next.
+    /// When somebody is to be tried, or the sender told, next.
     pub fn next(&self) -> Option<UnixTime> {
         self.recipients.iter().flatten().map(|waiting| waiting.next).min()
     }
@@ -213,17 +286,35 @@ impl Change {
             Self::Became(n, others) => others
                 .iter()
                 .fold(Line::new("became").plain(n), |line, waiting| waiting.write(line)),
+            Self::Deferred(n, next, why) => write_diagnosis(
+                Line::new("deferred").plain(n).plain(next.secs).plain(next.nanos),
+                Some(why),
+            ),
+            Self::Delivered(n, why) => write_diagnosis(Line::new("delivered").plain(n), Some(why)),
+            Self::Failed(n, why) => write_diagnosis(Line::new("failed").plain(n), Some(why)),
+            Self::Expired(n) => Line::new("expired").plain(n),
+            Self::Held(held) => Line::new("held").plain(u8::from(*held)),
+            Self::Warned => Line::new("warned"),
         }
         .finish(&mut out);
         out
     }
 
     fn read(kind: &str, fields: &mut Fields<'_>) -> Option<Self> {
+        match kind {
+            "held" => return Some(Self::Held(fields.plain::<u8>()? == 1)),
+            "warned" => return Some(Self::Warned),
+            _ => {}
+        }
         let n = fields.plain()?;
         Some(match kind {
             "done" => Self::Done(n),
             "tried" => Self::Tried(n, time(fields)?),
-            _ => {
+            "deferred" => Self::Deferred(n, time(fields)?, read_diagnosis(fields)??),
+            "delivered" => Self::Delivered(n, read_diagnosis(fields)??),
+            "failed" => Self::Failed(n, read_diagnosis(fields)??),
+            "expired" => Self::Expired(n),
+            "became" => {
                 let count = fields.left().len();
                 if !count.is_multiple_of(WAITING_FIELDS) {
                     return None;
@@ -231,6 +322,7 @@ impl Change {
                 let others = (0..count / WAITING_FIELDS).map(|_| Waiting::read(fields));
                 Self::Became(n, others.collect::<Option<_>>()?)
             }
+            _ => return None,
         })
     }
 }
@@ -303,6 +395,17 @@ impl Origin {
 }
 
 impl Waiting {
+    /// A recipient that was not tried yet.
+    pub fn new(
+        delivery: Delivery,
+        notify: Option<Notify>,
+        orcpt: Option<(Box<str>, Box<str>)>,
+        next: UnixTime,
+    ) -> Self {
+        let state = State::Waiting;
+        Self { delivery, notify, orcpt, attempts: 0, next, state, last: None }
+    }
+
     fn write(&self, line: Line) -> Line {
         let notify = self.notify.map(|notify| {
             let mut text = String::new();
@@ -323,7 +426,7 @@ impl Waiting {
             .plain(self.attempts)
             .plain(self.next.secs)
             .plain(self.next.nanos);
-        match &self.delivery.target {
+        let line = match &self.delivery.target {
             Target::Maildir(home) => {
                 line.text("maildir").text(&home.path).plain(home.uid).plain(home.gid)
             }
@@ -338,7 +441,12 @@ impl Waiting {
                 .map_or_else(|| "-".into(), |e| e.to_string()),
         )
         .text(self.reply().map_or("", |reply| &reply.text))
-        .text(".")
+        .text(match self.state {
+            State::Waiting => "waiting",
+            State::Delivered => "delivered",
+            State::Failed => "failed",
+        });
+        write_diagnosis(line, self.last.as_deref()).text(".")
     }
 
     fn reply(&self) -> Option<&Reply> {
@@ -369,6 +477,13 @@ impl Waiting {
         let enhanced = enhanced(&fields.text()?)?;
         let text = fields.text()?.into_owned();
         let reply = Reply { code, enhanced, text: Cow::Owned(text) };
+        let state = match fields.text()?.as_ref() {
+            "waiting" => State::Waiting,
+            "delivered" => State::Delivered,
+            "failed" => State::Failed,
+            _ => return None,
+        };
+        let last = read_diagnosis(fields)?;
         if fields.text()? != "." {
             return None;
         }
@@ -379,7 +494,15 @@ impl Waiting {
             "undeliverable" => Target::Undeliverable(reply),
             _ => return None,
         };
-        Some(Self { delivery: Delivery { to, orig_to, target }, notify, orcpt, attempts, next })
+        Some(Self {
+            delivery: Delivery { to, orig_to, target },
+            notify,
+            orcpt,
+            attempts,
+            next,
+            state,
+            last,
+        })
     }
 }
 
@@ -396,6 +519,27 @@ fn enhanced(text: &str) -> Option<Option<Enhanced>> {
     let mut part = || parts.next()?.parse::<u16>().ok();
     let (class, subject, detail) = (part()?, part()?, part()?);
     Some(Some(Enhanced(u8::try_from(class).ok()?, subject, detail)))
+}
+
+/// Status, words, other server, its reply.
+fn write_diagnosis(line: Line, diagnosis: Option<&Diagnosis>) -> Line {
+    let remote = diagnosis.and_then(|diagnosis| diagnosis.remote.as_deref());
+    line.text(&diagnosis.map_or_else(|| "-".into(), |diagnosis| diagnosis.status.to_string()))
+        .text(diagnosis.map_or("", |diagnosis| &diagnosis.text))
+        .option(remote.map(|remote| remote.host.as_ref()))
+        .option(remote.map(|remote| remote.reply.as_ref()))
+}
+
+fn read_diagnosis(fields: &mut Fields<'_>) -> Option<Option<Arc<Diagnosis>>> {
+    let status = enhanced(&fields.text()?)?;
+    let text = boxed(fields.text()?);
+    let remote = match (fields.option()?, fields.option()?) {
+        (Some(host), Some(reply)) => {
+            Some(Box::new(Remote { host: boxed(host), reply: boxed(reply) }))
+        }
+        _ => None,
+    };
+    Some(status.map(|status| Arc::new(Diagnosis { status, text, remote })))
 }
 
 fn boxed(text: Cow<'_, str>) -> Box<str> {

@@ -15,7 +15,7 @@ fn at(secs: i64) -> UnixTime {
 
 fn waiting(to: &str, target: Target) -> Waiting {
     let delivery = Delivery { to: address(to), orig_to: address("team@example.com"), target };
-    Waiting { delivery, notify: None, orcpt: None, attempts: 0, next: at(100) }
+    Waiting::new(delivery, None, None, at(100))
 }
 
 fn later() -> Target {
@@ -27,8 +27,8 @@ fn entry() -> Entry {
     let mut second = waiting("\"a b\"@Example.org", later());
     second.notify = Some(Notify { success: true, failure: false, delay: true });
     second.orcpt = Some(("rfc822".into(), "x@y".into()));
-    Entry {
-        origin: Origin {
+    Entry::new(
+        Origin {
             queue_id: "4gXyZ1abcd".into(),
             arrived: at(-1),
             sender: ReversePath::Address(address("sender@elsewhere.test")),
@@ -40,16 +40,26 @@ fn entry() -> Entry {
             envid: Some("-".into()),
             login: Some("mail000".into()),
         },
-        recipients: vec![
-            Some(waiting("mail000@mail.example.com", Target::Maildir(home))),
-            Some(second),
-            Some(waiting("someone@remote.test", Target::Remote)),
-            Some(waiting(
+        vec![
+            waiting("mail000@mail.example.com", Target::Maildir(home)),
+            second,
+            waiting("someone@remote.test", Target::Remote),
+            waiting(
                 "n@e.com",
                 Target::Undeliverable(Reply { code: 550, enhanced: None, text: "".into() }),
-            )),
+            ),
         ],
-    }
+    )
+}
+
+fn why() -> Arc<Diagnosis> {
+    let reply = Reply::new(451, Enhanced(4, 7, 1), "greylisted, come\tback");
+    Arc::new(Diagnosis::said(
+        "mx.remote.test",
+        "192.0.2.1",
+        &reply,
+        "(in reply to RCPT TO command)",
+    ))
 }
 
 #[test]
@@ -82,15 +92,25 @@ fn changes_append() {
             vec![waiting("x@remote.test", Target::Remote), waiting("y@z.test", later())],
         ),
         Change::Became(2, vec![]),
+        Change::Deferred(0, at(950), why()),
         Change::Done(3),
+        Change::Held(true),
+        Change::Held(false),
+        Change::Warned,
+        Change::Deferred(4, at(960), why()),
+        Change::Expired(4),
+        Change::Failed(5, Arc::new(Diagnosis::own(Enhanced(5, 1, 1), "unknown user"))),
     ];
     for change in changes {
         file.push_str(&change.encode());
         entry.apply(change).unwrap();
     }
     assert_eq!(Entry::decode(file.as_bytes()).unwrap(), entry);
-    assert_eq!(entry.recipients.iter().filter(|r| r.is_some()).count(), 2);
-    assert!(!entry.is_finished());
+    let states: Vec<_> = entry.recipients.iter().flatten().map(|r| (r.state, r.attempts)).collect();
+    assert_eq!(states, [(State::Failed, 1), (State::Failed, 0)]);
+    assert_eq!(entry.recipients[4].as_ref().unwrap().last, Some(why()));
+    assert!(entry.warned && !entry.held && !entry.is_finished());
+    assert_eq!(Entry::decode(entry.encode().as_bytes()).unwrap().recipients.len(), 2);
     assert_eq!(entry.next(), Some(at(100)));
     for n in [4, 5] {
         entry.apply(Change::Done(n)).unwrap();

@@ -10,8 +10,29 @@ extern crate alloc;
 extern crate std;
 
 mod backoff;
+mod call;
+mod command;
+mod destination;
+mod diagnosis;
 mod entry;
+mod heap;
+mod meter;
+mod queue;
+mod queue_id;
 mod record;
+mod round;
+mod schedule;
+mod settings;
+mod slab;
 
 pub use backoff::Backoff;
-pub use entry::{Change, Entry, EntryError, Fault, Origin, Waiting};
+pub use call::{
+    Addressee, Answered, Arrival, Attempted, Call, Command, Duty, Fact, Listed, ListedDestination,
+    Notice, Outcome, Persisted, Place, Removed, ReportKind, Reported, Selection, SiteState,
+};
+pub use destination::{Concurrency, Destination, Feedback, Transport};
+pub use diagnosis::{Diagnosis, Remote};
+pub use entry::{Change, Entry, EntryError, Fault, Origin, State, Waiting};
+pub use queue::Queue;
+pub use queue_id::{QueueId, QueueIdError};
+pub use settings::Settings;
