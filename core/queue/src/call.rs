@@ -128,7 +128,7 @@ pub enum Command {
     Release(Selection),
     /// Try now what waits for its time; dead destinations of these messages are tried again.
     Retry(Selection),
-    /// Return to the sender, as if the lifetime had passed.
+    /// Return to the sender, as if the lifetime had passed: after one last attempt.
     Expire(Selection),
     /// Throw away; nobody is told.
     Drop(Selection),

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::call::{Command, Fact, Selection};
 use crate::destination::{Destination, TRANSPORTS};
 use crate::entry::Change;
-use crate::queue::{Phase, Queue};
+use crate::queue::{Message, Phase, Queue};
 
 impl Queue {
     pub(crate) fn command(&mut self, number: u64, command: Command) {
@@ -94,11 +94,12 @@ impl Queue {
     }
 
     fn release(&mut self, message: u32) -> bool {
-        if !self.messages[message].marks.held || self.messages[message].marks.dropped {
+        let Message { marks, phase, .. } = self.messages[message];
+        if !marks.held || marks.dropped || phase == Phase::Removing {
             return false;
         }
         self.messages[message].marks.held = false;
-        if self.messages[message].phase == Phase::Hold {
+        if phase == Phase::Hold {
             self.messages[message].marks.stalled = false;
             self.make_due(message);
         }

@@ -422,8 +422,8 @@ impl Queue {
 
     /// Writes down what the spool does not know yet, one call at a time so that the order stays.
     pub(crate) fn flush(&mut self, message: u32) {
-        let Message { id, marks, .. } = self.messages[message];
-        if marks.saving || marks.stalled {
+        let Message { id, marks, phase, .. } = self.messages[message];
+        if marks.saving || marks.stalled || phase == Phase::Removing {
             return;
         }
         let changes = match &mut self.messages[message].pending {
@@ -454,6 +454,7 @@ impl Queue {
     /// Removes a message, when the spool has done what it was asked for it before.
     pub(crate) fn remove(&mut self, message: u32) {
         self.messages[message].phase = Phase::Removing;
+        self.timers.remove(message);
         if self.messages[message].open > 0 {
             return;
         }
@@ -689,3 +690,7 @@ impl Machine for Queue {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "cost_tests.rs"]
+mod cost_tests;
