@@ -21,7 +21,7 @@ const ARROWS: &[Row] = &[
     ("core/auth", "machine sasl", "base64 bytes thiserror"),
     ("core/route", "machine mail", "thiserror"),
     ("core/dns", "machine mail", "hickory-proto thiserror"),
-    ("core/queue", "machine mail", "thiserror"),
+    ("core/queue", "machine mail message", "thiserror"),
     ("core/config", "mail route", "thiserror toml"),
     ("shells/driver", "machine", "bytes rustls thiserror tracing"),
     (

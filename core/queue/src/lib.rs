@@ -1,7 +1,10 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-//! The queue of messages that cannot be delivered now: what its files hold, and when to try again.
+//! The queue of messages that cannot be delivered now: what its files hold, who is tried when and
+//! where, and what the sender is told.
+//!
+//! [`Queue`] is the machine that decides; [`Entry`] is what lies on disk; [`dsn`] writes reports.
 //!
 //! Nothing here touches a disk or a clock; `shells/world/src/spool` does.
 
@@ -14,6 +17,8 @@ mod call;
 mod command;
 mod destination;
 mod diagnosis;
+pub mod dsn;
+mod dsn_text;
 mod entry;
 mod heap;
 mod meter;
