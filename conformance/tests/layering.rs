@@ -11,7 +11,7 @@ type Row = (&'static str, &'static str, &'static str);
 const ARROWS: &[Row] = &[
     ("core/machine", "", "bytes memchr"),
     ("core/laws", "machine", "bytes proptest"),
-    ("core/mail", "machine", "thiserror"),
+    ("core/mail", "machine", "hmac sha1 thiserror"),
     ("core/sasl", "machine", "base64 thiserror"),
     ("core/message", "", "base64 bytes encoding_rs memchr thiserror"),
     ("core/ldap", "machine", "base64 thiserror"),

@@ -1,7 +1,8 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
-//! The words that every Waypost crate shares: addresses, envelopes, replies, verdicts.
+//! The words that every Waypost crate shares: addresses, envelopes, replies, verdicts; and the
+//! rewriting of envelope senders ([`srs`]).
 
 extern crate alloc;
 #[cfg(test)]
@@ -10,6 +11,7 @@ extern crate std;
 mod address;
 mod envelope;
 mod net;
+pub mod srs;
 mod status;
 mod verdict;
 

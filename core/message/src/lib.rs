@@ -22,6 +22,8 @@ pub mod print;
 pub mod received;
 pub mod section;
 pub mod structure;
+pub mod submission;
 pub mod text;
+pub mod trace;
 
 pub use structure::Structure;

@@ -121,6 +121,15 @@ fn two_recipients_one_refused_by_the_other_server() {
 }
 
 #[test]
+fn refused_by_the_other_server_alone() {
+    let words = "<reject@remote.test>: Recipient address rejected: User unknown";
+    let why = said(550, Enhanced(5, 1, 1), words, "(in reply to RCPT TO command)");
+    let refused = recipient("reject@remote.test", "rejected@example.com", Target::Remote, why);
+    let report = made(&entry("B27221420A3", 13, vec![refused]), ReportKind::Failed);
+    same_as(golden!("bounce-remote-reject"), &report);
+}
+
+#[test]
 fn refused_after_data() {
     let why = said(
         554,

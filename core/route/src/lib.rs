@@ -28,6 +28,7 @@ mod class;
 pub mod lookup;
 mod mailbox;
 pub mod policy;
+pub mod rate;
 mod relay;
 mod reply;
 pub mod resolve;
