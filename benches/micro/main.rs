@@ -6,6 +6,7 @@ mod imap;
 mod ldap;
 mod maildir;
 mod message;
+mod queue;
 mod smtp;
 
 use std::hint::black_box;
@@ -41,6 +42,10 @@ const BENCHES: &[Bench] = &[
     bench("recipient resolved among 5000 users", "recipients", ldap::resolve),
     bench("alias lookup among 5000 entries", "lookups", ldap::lookup),
     bench("LDIF of 1000 entries read", "entries", ldap::ldif),
+    bench("queue, 100 others wait", "messages", queue::through_100),
+    bench("queue, 10000 others wait", "messages", queue::through_10_000),
+    bench("queue, 1000000 others wait", "messages", queue::through_1_000_000),
+    bench("queue of 100000 taken up at start", "messages", queue::recovery),
 ];
 
 fn main() -> ExitCode {

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | `waypost-spool 1 ID ..` | the message as it was accepted |
 //! | `rcpt ..` | a recipient that waits |
-//! | `ready N` | N recipients stand above; without this line the entry was never finished |
+//! | `free N` | N places that nobody has any more |
+//! | `ready N` | N places stand above; without this line the entry was never finished |
 //! | `done N` | recipient N has it, or needs it no more |
 //! | `tried N ..` | recipient N could not have it |
 //! | `became N ..` | recipient N turned out to be these recipients |
@@ -35,6 +36,8 @@ use crate::record::{self, Fields, Line};
 
 const MAGIC: &str = "waypost-spool";
 const VERSION: u32 = 1;
+/// Places that may be free: alias expansion makes at most a thousand of each of a thousand.
+const MAX_PLACES: usize = 1 << 21;
 /// Fields of one recipient, see [`Waiting::write`].
 const WAITING_FIELDS: usize = 21;
 
@@ -164,17 +167,22 @@ impl Entry {
         Self { origin, recipients, held: false, warned: false }
     }
 
-    /// The file for a new entry. Recipients who have the message are left out, so that the places
-    /// of the others change.
+    /// The file for a new entry, or a shorter one for an old entry: recipients who have the message
+    /// are left out. The others keep their places.
     pub fn encode(&self) -> String {
         let mut out = String::new();
         self.origin.write().finish(&mut out);
-        let mut count = 0;
-        for waiting in self.recipients.iter().flatten() {
+        let mut free = 0;
+        for waiting in &self.recipients {
+            let Some(waiting) = waiting else {
+                free += 1;
+                continue;
+            };
+            write_free(&mut free, &mut out);
             waiting.write(Line::new("rcpt")).finish(&mut out);
-            count += 1;
         }
-        Line::new("ready").plain(count).finish(&mut out);
+        write_free(&mut free, &mut out);
+        Line::new("ready").plain(self.recipients.len()).finish(&mut out);
         if self.held {
             out.push_str(&Change::Held(true).encode());
         }
@@ -201,6 +209,10 @@ impl Entry {
                 ("rcpt", false) => {
                     Waiting::read(&mut fields).map(|waiting| entry.recipients.push(Some(waiting)))
                 }
+                ("free", false) => fields.plain::<usize>().and_then(|count| {
+                    let places = entry.recipients.len().checked_add(count)?;
+                    (places <= MAX_PLACES).then(|| entry.recipients.resize(places, None))
+                }),
                 ("ready", false) => {
                     ready = true;
                     fields
@@ -503,6 +515,14 @@ impl Waiting {
             state,
             last,
         })
+    }
+}
+
+/// A run of places that nobody has any more.
+fn write_free(count: &mut usize, out: &mut String) {
+    if *count > 0 {
+        Line::new("free").plain(*count).finish(out);
+        *count = 0;
     }
 }
 

@@ -110,7 +110,9 @@ fn changes_append() {
     assert_eq!(states, [(State::Failed, 1), (State::Failed, 0)]);
     assert_eq!(entry.recipients[4].as_ref().unwrap().last, Some(why()));
     assert!(entry.warned && !entry.held && !entry.is_finished());
-    assert_eq!(Entry::decode(entry.encode().as_bytes()).unwrap().recipients.len(), 2);
+    let shorter = entry.encode();
+    assert!(shorter.len() < file.len());
+    assert_eq!(Entry::decode(shorter.as_bytes()).unwrap(), entry, "places stay");
     assert_eq!(entry.next(), Some(at(100)));
     for n in [4, 5] {
         entry.apply(Change::Done(n)).unwrap();

@@ -295,6 +295,6 @@ proptest! {
         let names: Vec<_> = blocks[1].iter().map(|(name, _)| name.as_str()).collect();
         prop_assert_eq!(names, ["Final-Recipient", "Original-Recipient", "Action", "Status",
             "Remote-MTA", "Diagnostic-Code"]);
-        prop_assert!(!text.replace("\r\n", "").contains(|c| c == '\r' || c == '\n'));
+        prop_assert!(!text.replace("\r\n", "").contains(['\r', '\n']));
     }
 }

@@ -82,3 +82,12 @@ fn mailboxes_here_do_not_wait_for_other_servers() {
     let to = "you@local";
     assert_eq!(waits(&mut sim, to), 0);
 }
+
+#[test]
+fn behind_the_same_senders_own_bulk() {
+    let mut sim = Sim::new(Settings::default());
+    let to: Vec<String> = (0..2_000).map(|n| format!("x{n}@big.test")).collect();
+    let to: Vec<&str> = to.iter().map(String::as_str).collect();
+    sim.submit(0, "me@single.test", &to);
+    assert!(waits(&mut sim, "you@big.test") <= 2);
+}

@@ -237,8 +237,8 @@ impl Bucket {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use alloc::string::ToString;
+    use proptest::prelude::*;
 
     const HOUR: Duration = Duration::from_secs(3600);
 

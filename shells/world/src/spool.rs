@@ -94,7 +94,7 @@ impl Spool {
         self.write(id, &entry)
     }
 
-    /// Puts a new entry in place of the old one, durably; places of recipients change.
+    /// Puts a new entry in place of the old one, durably; recipients keep their places.
     pub(crate) fn rewrite(&self, id: &str, entry: &Entry) -> Result<(), SpoolError> {
         self.write(id, entry)
     }

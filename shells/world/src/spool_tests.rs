@@ -19,10 +19,10 @@ fn entry(id: &str, recipients: usize) -> Entry {
     let waiting = |n: usize| {
         let to = Address::parse(&format!("user{n}@remote.test")).unwrap();
         let delivery = Delivery { to: to.clone(), orig_to: to, target: Target::Remote };
-        Waiting { delivery, notify: None, orcpt: None, attempts: 0, next: at(100) }
+        Waiting::new(delivery, None, None, at(100))
     };
-    Entry {
-        origin: Origin {
+    Entry::new(
+        Origin {
             queue_id: id.into(),
             arrived: at(1),
             sender: ReversePath::Null,
@@ -34,8 +34,8 @@ fn entry(id: &str, recipients: usize) -> Entry {
             envid: None,
             login: None,
         },
-        recipients: (0..recipients).map(|n| Some(waiting(n))).collect(),
-    }
+        (0..recipients).map(waiting).collect(),
+    )
 }
 
 fn body(id: &str) -> String {

@@ -306,11 +306,11 @@ impl Transit {
         let recipients = who.iter().map(|n| {
             let Final { delivery, notify, orcpt } = &self.finals[*n];
             let (delivery, orcpt) = (delivery.clone(), orcpt.clone());
-            Some(Waiting { delivery, notify: *notify, orcpt, attempts: 0, next })
+            Waiting::new(delivery, *notify, orcpt, next)
         });
         let envelope = &self.envelope;
-        let mut entry = Entry {
-            origin: Origin {
+        let mut entry = Entry::new(
+            Origin {
                 queue_id: (*self.queue_id).into(),
                 arrived: envelope.arrived,
                 sender: envelope.sender.clone(),
@@ -322,8 +322,8 @@ impl Transit {
                 envid: envelope.envid.clone(),
                 login: envelope.client.login.as_ref().map(|login| login.user.clone()),
             },
-            recipients: recipients.collect(),
-        };
+            recipients.collect(),
+        );
         let written = draft.unwrap_or_else(|| self.draft()).and_then(|it| it.commit(&mut entry));
         if let Err(error) = written {
             tracing::error!("spool: {error}");
