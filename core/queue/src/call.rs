@@ -168,7 +168,7 @@ pub enum Call {
         /// For the outcome.
         ticket: Ticket<Persisted>,
     },
-    /// Tell the sender, as far as he wants to know ([`crate::Report`]): queue the report, durably.
+    /// Tell the sender, as far as he wants to know ([`crate::dsn::report`]): queue the report, durably.
     /// All that is to be said stands in the entry.
     Report {
         /// The message.
