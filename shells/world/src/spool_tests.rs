@@ -186,7 +186,7 @@ fn a_record_that_was_cut_off_hides_none_that_follow() {
     let half = Change::Done(0).encode();
     fs.append(&path).unwrap().write_all(&half.as_bytes()[..half.len() - 3]).unwrap();
     life.spool.record("two", &[Change::Done(0), Change::Tried(1, at(900))]).unwrap();
-    life.spool.record("two", &[Change::Tried(0, at(950))]).unwrap();
+    life.spool.record("two", &[Change::Tried(1, at(950))]).unwrap();
     let entry = life.spool.load("two").unwrap();
     let waits: Vec<_> =
         entry.recipients.iter().flatten().map(|it| (it.delivery.to.to_string(), it.next)).collect();
