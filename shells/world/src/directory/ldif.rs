@@ -1,7 +1,7 @@
 //! A directory out of an LDIF file, in this process.
 //!
-//! The file is read again when it changes: looked at once a second at most, and only when somebody
-//! asks. A file that cannot be read keeps the entries of the last good one, and the log says which
+//! The file is read again when it has changed and was left alone for a second: looked at once a second
+//! at most, and only when somebody asks. A file that cannot be read keeps the entries of the last good one, and the log says which
 //! line is wrong. Password checks and reading run on threads of its own, at most [`THREADS`] at a
 //! time.
 
@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use waypost_ldap::ldif::LdifError;
 use waypost_ldap::tree::{Duplicate, Tree};
 use waypost_ldap::{Dn, Outcome, Search, ldif};
-use waypost_machine::{Secret, Time};
+use waypost_machine::{Secret, Time, UnixTime};
 
 use crate::clock::Clock;
 use crate::directory::password::{self, Unusable};
@@ -24,10 +24,12 @@ use crate::directory::{BindDone, Bound, CheckDone, Counters, Counts, Directory, 
 use crate::lock;
 use crate::pool::Pool;
 use crate::promise::Sure;
+use crate::run::queue::since;
 
 /// Threads that check passwords and read the file.
 pub const THREADS: usize = 2;
-/// How often the file is looked at, at most.
+/// How often the file is looked at, at most; and how long it must be left alone before it is read: it
+/// may be only half written.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A directory out of a file.
@@ -42,14 +44,11 @@ struct Shared {
     allow_cleartext: bool,
     clock: Arc<dyn Clock>,
     tree: ArcSwap<Tree>,
-    seen: Mutex<Seen>,
+    /// When the file was last looked at.
+    looked: Mutex<Time>,
+    /// The state of the file that was read, held while it is read; `None` once it was not there.
+    seen: Mutex<Option<Mark>>,
     counters: Counters,
-}
-
-/// The state of the file when it was last looked at.
-struct Seen {
-    at: Time,
-    mark: Option<Mark>,
 }
 
 /// What changes when a file is written or replaced: device, inode, size, seconds, nanoseconds.
@@ -99,13 +98,13 @@ impl Ldif {
         let mark = mark(&path).map_err(|error| unreadable(&path, &error))?;
         let tree = load(&path)?;
         let pool = Pool::start("ldif", THREADS).map_err(|error| unreadable(&path, &error))?;
-        let seen = Mutex::new(Seen { at: clock.mono(), mark: Some(mark) });
         let shared = Shared {
             path,
             allow_cleartext,
-            clock,
             tree: ArcSwap::from_pointee(tree),
-            seen,
+            looked: Mutex::new(clock.mono()),
+            clock,
+            seen: Mutex::new(Some(mark)),
             counters: Counters::default(),
         };
         Ok(Self { shared: Arc::new(shared), pool: Arc::new(pool) })
@@ -126,12 +125,21 @@ impl Shared {
     /// True when it is time to look at the file; then it is this caller's turn.
     fn is_due(&self) -> bool {
         let now = self.clock.mono();
-        let mut seen = lock(&self.seen);
-        let due = now.since(seen.at) >= LOOK;
+        let mut looked = lock(&self.looked);
+        let due = now.since(*looked) >= LOOK;
         if due {
-            seen.at = now;
+            *looked = now;
         }
         due
+    }
+
+    /// True when somebody may still be writing the file. A time to come says nothing: the clock that
+    /// gave it is not ours.
+    fn is_fresh(&self, (_, _, _, secs, nanos): &Mark) -> bool {
+        let nanos = u32::try_from(*nanos).unwrap_or(0);
+        let now = self.clock.wall();
+        let age = since(UnixTime { secs: *secs, nanos }, now);
+        (*secs, nanos) <= (now.secs, now.nanos) && age < LOOK
     }
 
     /// Reads the file again if it has changed.
@@ -139,9 +147,9 @@ impl Shared {
         let now = mark(&self.path);
         let mut seen = lock(&self.seen);
         match &now {
-            Ok(mark) if seen.mark == Some(*mark) => return,
-            Err(_) if seen.mark.is_none() => return,
-            _ => seen.mark = now.as_ref().ok().copied(),
+            Ok(mark) if *seen == Some(*mark) || self.is_fresh(mark) => return,
+            Err(_) if seen.is_none() => return,
+            _ => *seen = now.as_ref().ok().copied(),
         }
         // Still locked: an older reading must not come after a newer one.
         let loaded =
@@ -343,6 +351,32 @@ mod tests {
         assert_eq!(place.find("(uid=mail002)"), ["mail002"]);
         place.write(DATA);
         assert_eq!(place.find("(uid=mail001)"), ["mail001"]);
+    }
+
+    /// Who is only not there yet is no unknown user.
+    #[test]
+    fn a_file_is_not_read_while_it_is_written() {
+        let place = Place::new();
+        let path = place.dir.path().join("mail.ldif");
+        let at = |secs: u64| std::time::UNIX_EPOCH + Duration::from_secs(secs);
+        let write = |text: &str, secs| {
+            std::fs::write(&path, text).unwrap();
+            std::fs::File::options()
+                .write(true)
+                .open(&path)
+                .unwrap()
+                .set_modified(at(secs))
+                .unwrap();
+        };
+        // The clock stands at 1000 s, and goes on by a second with each look.
+        place.clock.advance(Duration::from_secs(1000));
+        write("", 1000);
+        assert_eq!(place.find("(uid=mail000)"), ["mail000"]);
+        place.clock.advance(LOOK);
+        write(&DATA.replace("uid: mail001", "uid: mail002"), 1001);
+        assert_eq!(place.find("(uid=mail000)"), ["mail000"]);
+        place.clock.advance(LOOK);
+        assert_eq!(place.find("(uid=mail002)"), ["mail002"]);
     }
 
     #[test]
