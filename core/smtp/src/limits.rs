@@ -19,6 +19,10 @@ pub const SMALL: usize = 512;
 /// byte now and then is not kept waiting for.
 pub const PROGRESS: usize = 16 * 1024;
 
+/// Places that the recipients of one message may lead to, unless the limit of recipients itself is
+/// higher. One recipient may be a list of a thousand, and can be named again and again.
+pub const DELIVERIES: usize = 10_000;
+
 /// Octets of a command that are shown in a log line.
 pub const SHOWN: usize = 200;
 

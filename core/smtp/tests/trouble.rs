@@ -335,6 +335,19 @@ fn a_hundred_thousand_recipients() {
 }
 
 #[test]
+fn a_list_that_is_named_again_and_again() {
+    let mut d = Dialogue::greeted(port25());
+    d.say("MAIL FROM:<a@b.test>\r\n");
+    let said = d.say(&"RCPT TO:<list@example.com>\r\n".repeat(100));
+    let refused = "452 4.5.3 Error: too many recipients\r\n";
+    assert_eq!(said, "250 2.1.5 Ok\r\n".repeat(10) + &refused.repeat(90));
+    assert_eq!(d.world.calls.len(), 10);
+    // The next message begins anew.
+    assert_eq!(d.say("RSET\r\nMAIL FROM:<a@b.test>\r\n").lines().count(), 2);
+    assert_eq!(d.say("RCPT TO:<list@example.com>\r\n"), "250 2.1.5 Ok\r\n");
+}
+
+#[test]
 fn a_message_in_a_loop() {
     let mut d = Dialogue::greeted(port25());
     for (hops, reply) in [(49, QUEUED), (50, "554 5.4.0 Error: too many hops\r\n")] {

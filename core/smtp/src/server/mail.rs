@@ -16,6 +16,8 @@ pub(super) struct Transaction {
     pub(super) params: MailParams,
     pub(super) arrived: UnixTime,
     pub(super) recipients: Vec<Recipient>,
+    /// Places that all of them lead to.
+    pub(super) deliveries: usize,
 }
 
 const SYNTAX: CommandError = CommandError::Syntax("MAIL FROM:<address>");
@@ -42,7 +44,8 @@ impl Server {
         }
         let too_big = params.size.is_some_and(|size| self.config.too_big(size));
         let arrived = cx.now.wall;
-        self.transaction = Some(Transaction { sender, params, arrived, recipients: Vec::new() });
+        let recipients = Vec::new();
+        self.transaction = Some(Transaction { sender, params, arrived, recipients, deliveries: 0 });
         if too_big {
             let error = CommandError::AnnouncedTooBig;
             self.rejected(cx, None, &error.reply(&self.config.hostname));

@@ -8,6 +8,7 @@ use waypost_mail::{Address, Recipient, Verdict};
 
 use super::{Call, Phase, Reply, Server};
 use crate::error::CommandError;
+use crate::limits;
 use crate::reply;
 use crate::syntax::{Path, PathError, RcptParams, after_keyword, path, rcpt_params};
 
@@ -19,7 +20,10 @@ impl Server {
         if self.message.is_some() {
             return Err(CommandError::RcptAfterBdat);
         }
-        if transaction.recipients.len() >= self.config.recipient_limit {
+        let limit = self.config.recipient_limit;
+        if transaction.recipients.len() >= limit
+            || transaction.deliveries >= limit.max(limits::DELIVERIES)
+        {
             return Err(CommandError::TooManyRecipients);
         }
         let text = after_keyword(args, "TO").ok_or(SYNTAX)?;
@@ -62,6 +66,7 @@ impl Server {
         match (verdict, &mut self.transaction) {
             (Verdict::Accept(deliveries), Some(transaction)) => {
                 let RcptParams { notify, orcpt } = params;
+                transaction.deliveries += deliveries.len();
                 let accepted = Recipient { address: recipient, deliveries, notify, orcpt };
                 transaction.recipients.push(accepted);
                 self.finish(cx, &reply::RECIPIENT_OK);

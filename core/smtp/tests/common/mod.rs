@@ -50,6 +50,14 @@ pub const SPOOL_FULL: Reply = Reply {
     text: std::borrow::Cow::Borrowed("Error: insufficient system storage"),
 };
 
+/// To how many places a recipient leads.
+fn members(local: &str) -> Option<usize> {
+    match local {
+        "list" => Some(1000),
+        _ => local.starts_with("mail00").then_some(1),
+    }
+}
+
 impl World {
     pub fn answer(&mut self, call: Call) -> waypost_machine::Answer<waypost_smtp::server::Reply> {
         match call {
@@ -74,10 +82,10 @@ impl World {
                     denied(451, Enhanced(4, 3, 0), "Temporary lookup failure")
                 } else if recipient.domain().as_str().eq_ignore_ascii_case("remote.test") {
                     denied(454, Enhanced(4, 7, 1), "Relay access denied")
-                } else if recipient.local().starts_with("mail00") {
+                } else if let Some(members) = members(recipient.local()) {
                     let to = recipient.clone();
-                    let target = Target::Remote;
-                    Verdict::Accept(vec![Delivery { to, orig_to: recipient, target }])
+                    let delivery = Delivery { to, orig_to: recipient, target: Target::Remote };
+                    Verdict::Accept(vec![delivery; members])
                 } else {
                     let why = "Recipient address rejected: User unknown in virtual alias table";
                     denied(550, Enhanced(5, 1, 1), why)
