@@ -242,3 +242,31 @@ fn messages_may_come_octet_by_octet() {
     let folder = &world.borrow().folders["INBOX"];
     assert_eq!(folder.mails.last().unwrap().octets, message);
 }
+
+#[test]
+fn large_headers_are_brought_a_few_at_a_time() {
+    let world = world();
+    for size in [100, 1_000_000] {
+        let count = {
+            let mut world = world.borrow_mut();
+            let octets = format!("Subject: {}\r\n\r\n", "x".repeat(size));
+            let none = waypost_imap::server::NamedFlags::default();
+            for _ in 0..200 {
+                world.deliver("INBOX", octets.clone().into(), &none, 1_000_000);
+            }
+            world.reads.clear();
+            world.folders["INBOX"].mails.len()
+        };
+        let mut client = selected(&world);
+        let first = count - 199;
+        let reply = client.command(&format!("a FETCH {first}:* BODY.PEEK[HEADER.FIELDS (TO)]"));
+        assert!(reply.ends_with("a OK Fetch completed.\r\n"));
+        client.command("b LOGOUT");
+        let reads = &world.borrow().reads;
+        assert_eq!(reads.iter().sum::<usize>(), 200);
+        match size {
+            100 => assert!(reads.len() < 12 && reads.contains(&64), "{reads:?}"),
+            _ => assert!(reads.iter().skip(2).all(|count| *count <= 4), "{reads:?}"),
+        }
+    }
+}

@@ -235,6 +235,13 @@ impl Structure {
         self.root().end.crlf
     }
 
+    /// About how many octets of memory it takes.
+    pub fn weight(&self) -> usize {
+        let fields = self.parts.iter().flat_map(|part| &part.fields);
+        let kept: usize = fields.map(|(_, value)| value.len() + size_of::<FieldName>()).sum();
+        kept + self.parts.len() * size_of::<Part>()
+    }
+
     /// Octets of the message as it lies on disk.
     pub fn physical_size(&self) -> u64 {
         self.root().end.physical

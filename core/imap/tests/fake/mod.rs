@@ -138,6 +138,8 @@ struct Writing {
 /// The whole store, of one user.
 pub struct World {
     pub folders: BTreeMap<Box<str>, Folder>,
+    /// How many messages each [`Call::Read`] was about.
+    pub reads: Vec<usize>,
     pub subscriptions: Vec<Box<str>>,
     /// Name and password.
     pub user: (Box<str>, Box<str>),
@@ -159,6 +161,7 @@ impl World {
     pub fn new(user: &str, password: &str) -> Self {
         let mut world = Self {
             folders: BTreeMap::new(),
+            reads: Vec::new(),
             subscriptions: Vec::new(),
             user: (user.into(), password.into()),
             directory_down: false,
@@ -243,6 +246,7 @@ impl World {
                 ticket.answer(Copied(self.copy(handle, &uids, &to, remove)))
             }
             Call::Read { handle, uids, what, ticket } => {
+                self.reads.push(uids.len());
                 ticket.answer(Looked(self.read(handle, &uids, what)))
             }
             Call::Body { handle, uid, from, len, ticket } => {

@@ -1,7 +1,7 @@
 //! FETCH and UID FETCH (RFC 3501 6.4.5).
 //!
 //! Nothing is made before there is room for it: messages are looked into some at a time
-//! ([`READ_BATCH`]), the next ones while the former are sent; bodies come in blocks and go out as
+//! ([`READ_BATCH`] at most), the next ones while the former are sent; bodies come in blocks and go out as
 //! they came. The size of a literal is known before its first octet, so a message that vanishes
 //! in the middle of one leaves no way to go on: the connection is closed.
 
@@ -32,6 +32,12 @@ const AHEAD: u64 = 2 * BLOCK;
 /// Calls for bodies at one time, at most.
 const CALLS: usize = 8;
 
+/// Messages that are looked into first, before it is known how much there is to each.
+const FIRST_BATCH: usize = 8;
+
+/// Octets of headers and structures in a batch, above which the next ones are smaller.
+const HEAVY: usize = 256 * 1024;
+
 /// Segments that wait to be sent, before more messages are rendered.
 const SEGMENTS: usize = 16;
 
@@ -44,6 +50,8 @@ pub(super) struct Fetch {
     marks: bool,
     /// Messages not asked for yet.
     places: Places,
+    /// Messages in the next batch, at most.
+    batch: usize,
     /// At most two: one that is rendered, one that is being read.
     batches: VecDeque<Batch>,
     /// What is to be sent, in order.
@@ -111,6 +119,7 @@ pub(super) fn begin(
         uid: command.uid,
         marks,
         places: Places { ranges: places.into_iter(), current: 0..0 },
+        batch: FIRST_BATCH,
         batches: VecDeque::new(),
         segments: VecDeque::new(),
         ahead: 0,
@@ -263,7 +272,7 @@ fn read(server: &mut Server, cx: &mut Context<'_>, job: &mut Fetch) {
     while job.batches.len() < 2 && job.failed.is_none() {
         let Ok(selected) = server.selected() else { return };
         let view = &selected.view;
-        let places = job.places.by_ref().take(READ_BATCH);
+        let places = job.places.by_ref().take(job.batch);
         let uids: Vec<u32> =
             places.filter_map(|place| view.message(place)).map(|message| message.uid).collect();
         if uids.is_empty() {
@@ -369,12 +378,20 @@ fn read_done(job: &mut Fetch, id: CallId, looked: Result<Vec<Data>, Failure>) {
             let uids = &batch.uids;
             batch.data = data.into_iter().filter(|d| uids.binary_search(&d.uid).is_ok()).collect();
             job.missing |= batch.data.len() < batch.uids.len();
+            let heavy = batch.data.iter().map(weight).sum::<usize>() > HEAVY;
+            let wanted = if heavy { batch.uids.len() / 4 } else { job.batch * 2 };
+            job.batch = wanted.clamp(1, READ_BATCH);
         }
         Err(failure) => {
             batch.mark = Mark::Done(Vec::new());
             job.failed.get_or_insert(failure);
         }
     }
+}
+
+/// Octets of memory that what was read of a message takes, about.
+fn weight(data: &Data) -> usize {
+    data.header.len() + data.structure.as_ref().map_or(0, |structure| structure.weight())
 }
 
 /// The outcome of setting `\Seen`; gives the failure that ends the command.
