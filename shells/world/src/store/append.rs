@@ -129,13 +129,18 @@ impl Store {
             names.push(name::with_info(&file.base, info));
         }
         let lock = self.lock_list(&mailbox.dir)?;
-        // Another server may have given out uids since the state was brought up to date.
-        let mut list =
-            self.read_list(mailbox, state)?.map_or_else(|| self.new_list(mailbox, state), Ok)?;
+        // Another server may have given out uids since the state was brought up to date. If not, the list
+        // need not be read for each message.
+        let known = self.is_list_known(&mailbox.dir, state);
+        let mut list = if known {
+            state.end_of_list()
+        } else {
+            self.read_list(mailbox, state)?.map_or_else(|| self.new_list(mailbox, state), Ok)?
+        };
         list.reserve_below(state.next_uid);
         let first = list.len();
         let uids = add_all(&mut list, &names)?;
-        let written = if list.is_untidy() {
+        let written = if list.is_untidy() && !known {
             self.replace_list(&mailbox.dir, state, &list.print(|_| true))?
         } else {
             self.append_list(&mailbox.dir, state, &list.print_from(first))?
@@ -145,6 +150,8 @@ impl Store {
         }
         if let Err(error) = self.rename_all(&mailbox.dir, files, &names) {
             state.next_uid = list.next_uid();
+            // Records of another server's may stand before ours: the next look reads the list.
+            state.cur_seen.forget();
             return Err(error);
         }
         if uids.first().is_some_and(|uid| *uid == state.next_uid) {

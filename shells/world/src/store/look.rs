@@ -95,9 +95,7 @@ impl Store {
         stat: &Stat,
         locked: bool,
     ) -> Result<bool, Error> {
-        let list_path = mailbox.dir.join(uidlist::FILE);
-        let seen = self.inner.fs.stat(&list_path).ok().map(Into::into);
-        if seen != state.list_seen || !locked {
+        if !locked || !self.is_list_known(&mailbox.dir, state) {
             return Ok(false);
         }
         let mut listing = Listing::default();
@@ -119,8 +117,7 @@ impl Store {
         let mut fresh: Vec<&[u8]> =
             (0..listing.len()).filter(|at| !known[*at]).map(|at| listing.file(at).1).collect();
         fresh.sort_unstable_by(|a, b| name::order(a, b));
-        let mut list = UidList::new(state.uid_validity, state.guid.unwrap_or_default());
-        list.reserve_below(state.next_uid);
+        let mut list = state.end_of_list();
         let mut found = Vec::with_capacity(fresh.len());
         for file_name in fresh {
             let Some(uid) = list.add(file_name) else { break };
@@ -336,6 +333,7 @@ impl Store {
             return Ok(true);
         }
         if !locked {
+            state.list_seen = None;
             return Ok(false);
         }
         if !rewrite {

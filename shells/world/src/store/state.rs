@@ -408,6 +408,13 @@ impl State {
         }
     }
 
+    /// The uid list without its records: what gets a uid now is added to it.
+    pub(crate) fn end_of_list(&self) -> UidList {
+        let mut list = UidList::new(self.uid_validity, self.guid.unwrap_or_default());
+        list.reserve_below(self.next_uid);
+        list
+    }
+
     /// The uid list that this state stands for: when the file is lost or broken, it is made anew from
     /// what is known, and uids keep their meaning.
     pub(crate) fn to_list(&self, guid: [u8; 16]) -> UidList {

@@ -736,3 +736,31 @@ fn many_messages_are_flagged_and_removed() {
     assert_eq!(other.sync().expunged, uids[..2499]);
     assert_eq!(place.counts("INBOX").messages, 1);
 }
+
+#[test]
+fn an_append_sees_uids_that_another_program_gave_out() {
+    let place = Place::with_maildir();
+    let none = NamedFlags::default;
+    let (uid_validity, first) = place.append("INBOX", none(), None).unwrap();
+    assert_eq!(place.append("INBOX", none(), None), Ok((uid_validity, first + 1)));
+    let mailbox = place.store.mailbox(&place.mail000(), &waypost_maildir::Folder::inbox());
+    place.as_user(|| {
+        let mut state = crate::lock(&mailbox.state);
+        // The list alone: its files are not there yet, or already gone.
+        std::fs::OpenOptions::new()
+            .append(true)
+            .open(place.at("dovecot-uidlist"))
+            .and_then(|mut file| std::io::Write::write_all(&mut file, b"7 :9.a.h\n"))
+            .unwrap();
+        std::fs::write(place.at("tmp/x"), "x\n").unwrap();
+        let placing = super::append::Placing {
+            temporary: "x".to_owned(),
+            base: b"10.b.h".to_vec(),
+            flags: none(),
+        };
+        let placed = place.store.place(&mailbox, &mut state, &[placing]).unwrap();
+        assert_eq!(placed, (uid_validity, vec![8]));
+    });
+    assert_eq!(place.append("INBOX", none(), None), Ok((uid_validity, 9)));
+    assert_eq!(place.counts("INBOX").messages, 4);
+}

@@ -97,10 +97,18 @@ impl Store {
                 Ok(true)
             }
             Err(error) => {
+                // What stands there may have no end that can be appended to.
+                state.list_seen = None;
                 state.cur_seen.forget();
                 no_room(error)
             }
         }
+    }
+
+    /// Whether the list is the one that was read or written last. Under the lock.
+    pub(crate) fn is_list_known(&self, dir: &Path, state: &State) -> bool {
+        let now = self.inner.fs.stat(&dir.join(FILE)).ok().map(Into::into);
+        now.is_some() && now == state.list_seen
     }
 
     /// Writes a file under another name, syncs it, and renames it into place.
