@@ -127,6 +127,8 @@ fn logins() {
     // The setting: any address of the account, but none that two have.
     let mut settings = place.settings();
     settings.logins.as_mut().unwrap().by_address = true;
+    world.stop();
+    drop(world);
     let world = World::start(settings).unwrap();
     for user in ["mail000", "sales@example.net", "mail000@mail.example.com"] {
         let expected = Verified::Accepted("mail000".into());
