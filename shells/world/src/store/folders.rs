@@ -6,7 +6,7 @@ use std::path::Path;
 
 use waypost_imap::server::{self as imap, FolderChange};
 use waypost_mail::MailHome;
-use waypost_maildir::layout::{FOLDER_MARK, SUBDIRS};
+use waypost_maildir::layout::FOLDER_MARK;
 use waypost_maildir::{Folder, Subscriptions, UidList, subscriptions};
 
 use super::Store;
@@ -248,29 +248,30 @@ impl Store {
         }
     }
 
-    /// Removes a folder's directory with all in it: what lies in `cur`, `new`, `tmp`, and files.
+    /// Removes a folder's directory with all in it, also directories that another program has put there.
     fn remove_tree(&self, dir: &Path) -> Result<(), Error> {
-        for sub in SUBDIRS.map(|sub| dir.join(sub)).iter().map(AsRef::as_ref).chain([dir]) {
-            let mut names = Vec::new();
-            match self.inner.fs.list(sub, &mut |name, _| names.push(name.to_vec())) {
-                Err(error) if is_absent(&error) => continue,
-                result => result.tried("list", sub)?,
+        let mut entries = Vec::new();
+        match self.inner.fs.list(dir, &mut |name, kind| entries.push((name.to_vec(), kind))) {
+            Err(error) if is_absent(&error) => return Ok(()),
+            result => result.tried("list", dir)?,
+        }
+        for (name, kind) in entries {
+            let path = inside(dir, "", &name);
+            if kind == Kind::Dir {
+                self.remove_tree(&path)?;
+                continue;
             }
-            for name in names {
-                let path = inside(sub, "", &name);
-                match self.inner.fs.unlink(&path) {
-                    Err(error) if !is_absent(&error) => {
-                        return Err(Error::io("unlink", &path, &error));
-                    }
-                    _ => {}
+            match self.inner.fs.unlink(&path) {
+                Err(error) if !is_absent(&error) => {
+                    return Err(Error::io("unlink", &path, &error));
                 }
-            }
-            match self.inner.fs.rmdir(sub) {
-                Err(error) if !is_absent(&error) => return Err(Error::io("rmdir", sub, &error)),
                 _ => {}
             }
         }
-        Ok(())
+        match self.inner.fs.rmdir(dir) {
+            Err(error) if !is_absent(&error) => Err(Error::io("rmdir", dir, &error)),
+            _ => Ok(()),
+        }
     }
 }
 

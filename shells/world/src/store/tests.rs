@@ -764,3 +764,19 @@ fn an_append_sees_uids_that_another_program_gave_out() {
     assert_eq!(place.append("INBOX", none(), None), Ok((uid_validity, 9)));
     assert_eq!(place.counts("INBOX").messages, 4);
 }
+
+#[test]
+fn a_folder_with_a_directory_of_another_program_is_deleted() {
+    let place = Place::with_maildir();
+    for name in ["Odd", "Plain"] {
+        place.create(name);
+    }
+    place.foreign(|| {
+        std::fs::create_dir_all(place.at(".Odd/courierimapkeywords/x")).unwrap();
+        std::fs::write(place.at(".Odd/courierimapkeywords/:list"), "x").unwrap();
+    });
+    for name in ["Odd", "Plain"] {
+        place.manage(FolderChange::Delete(name.into())).unwrap();
+    }
+    assert!(!place.names("").iter().any(|name| name.starts_with("..") || name.contains("Odd")));
+}
