@@ -53,6 +53,8 @@ pub(crate) struct Queue {
 struct State {
     schedule: BTreeSet<(UnixTime, Arc<str>)>,
     active: usize,
+    /// Since the thread looked at it last.
+    changed: bool,
     stopping: bool,
 }
 
@@ -66,7 +68,7 @@ impl Queue {
     /// Only counts what waits in the spool: nothing is ever tried, or changed.
     pub(crate) fn resting(spool: Spool, settings: &crate::Spool) -> Result<Self, SpoolError> {
         let schedule = spool.ids()?.into_iter().map(|id| (FLUSHED, Arc::from(id))).collect();
-        Ok(Self::with(spool, settings, State { schedule, active: 0, stopping: true }))
+        Ok(Self::with(spool, settings, State { schedule, stopping: true, ..State::default() }))
     }
 
     fn with(spool: Spool, settings: &crate::Spool, state: State) -> Self {
@@ -88,10 +90,7 @@ impl Queue {
         let queue = Arc::clone(self);
         let thread = std::thread::Builder::new().name("queue".into()).spawn(move || {
             while let Some(wait) = queue.next_wait(&world) {
-                let state = lock(&queue.state);
-                if !state.stopping {
-                    drop(queue.wake.wait_timeout(state, wait));
-                }
+                queue.pause(wait);
             }
         })?;
         *lock(&self.thread) = Some(thread);
@@ -101,6 +100,7 @@ impl Queue {
     /// Runs what is due; how long to wait then, or `None` when all is over.
     fn next_wait(&self, world: &Weak<Inner>) -> Option<Duration> {
         let world = world.upgrade()?;
+        lock(&self.state).changed = false;
         run(&world);
         let now = world.settings.clock.wall();
         let state = lock(&self.state);
@@ -112,9 +112,20 @@ impl Queue {
         Some(soon.max(Duration::from_secs(1)))
     }
 
+    /// Waits so long, or until the schedule changes; not at all if it has changed already.
+    fn pause(&self, wait: Duration) {
+        let state = lock(&self.state);
+        if !state.stopping && !state.changed {
+            drop(self.wake.wait_timeout(state, wait));
+        }
+    }
+
     /// A message waits until then.
     pub(crate) fn add(&self, next: UnixTime, id: Arc<str>) {
-        lock(&self.state).schedule.insert((next, id));
+        let mut state = lock(&self.state);
+        state.schedule.insert((next, id));
+        state.changed = true;
+        drop(state);
         self.wake.notify_one();
     }
 
@@ -187,6 +198,7 @@ impl Drop for Turn {
         {
             let mut state = lock(&queue.state);
             state.active -= 1;
+            state.changed = true;
             match self.next {
                 Some(Next::Gone) => {}
                 Some(Next::At(next)) => {
@@ -464,4 +476,27 @@ fn hash(id: &str) -> u64 {
         (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3)
     });
     hash >> 2
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::fs::Fs;
+    use crate::store::crash_tests::SimFs;
+
+    /// What is due now may be added just before the thread begins to wait.
+    #[test]
+    fn a_message_is_never_overlooked() {
+        let fs = SimFs::new();
+        fs.mkdir(Path::new("/spool"), 0o700).unwrap();
+        let spool = Spool::new(Arc::new(fs), Path::new("/spool"));
+        let settings = crate::Spool::new("/spool");
+        let queue = Queue::open(spool, &settings).unwrap();
+        queue.add(UnixTime { secs: 0, nanos: 0 }, "id".into());
+        let begun = std::time::Instant::now();
+        queue.pause(Duration::from_secs(20));
+        assert!(begun.elapsed() < Duration::from_secs(10));
+    }
 }
