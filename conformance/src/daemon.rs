@@ -390,13 +390,17 @@ fn toml(settings: &[(String, String)]) -> String {
     text
 }
 
-/// The binary `waypost` of the profile the caller was built in; cargo brings it up to date first.
+/// The binary `waypost`: what WAYPOST_PROGRAM names, or that of the profile the caller was built in,
+/// which cargo brings up to date first.
 ///
 /// # Errors
 /// It does not build.
 pub fn program() -> io::Result<&'static Path> {
     static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    let built = PROGRAM.get_or_init(|| build().map_err(|e| e.to_string()));
+    let built = PROGRAM.get_or_init(|| match std::env::var_os("WAYPOST_PROGRAM") {
+        Some(program) => Ok(program.into()),
+        None => build().map_err(|e| e.to_string()),
+    });
     built.as_deref().map_err(|e| io::Error::other(e.clone()))
 }
 

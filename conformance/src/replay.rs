@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// An account a dialogue may have for itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +217,19 @@ impl Player<'_> {
 
     fn switch(&self, on: bool) -> Result<(), String> {
         let switch = self.target.directory.as_ref().ok_or("this directory cannot be stopped")?;
-        switch(on).map_err(|e| e.to_string())
+        switch(on).map_err(|e| e.to_string())?;
+        if !on {
+            return Ok(());
+        }
+        // A server need not look at once whether its directory is back.
+        let (started, mut last) = (Instant::now(), Ok(()));
+        while started.elapsed() < net::PATIENCE {
+            last = self.imap("mail000").map(drop);
+            if last.is_ok() {
+                break;
+            }
+        }
+        last
     }
 
     fn password(&self, user: &str) -> Result<String, String> {
