@@ -1,10 +1,11 @@
 //! Peers that do not behave: nothing they send may stop the daemon, make it hold much memory, or
 //! keep it from serving others.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 use waypost_conformance::daemon::{Accounts, Daemon};
-use waypost_conformance::net::{Heard, trusting};
+use waypost_conformance::net::{Client, Endpoint, Heard, trusting};
 use waypost_conformance::replay::{ask, command};
 use waypost_conformance::report::{self, Case};
 use waypost_conformance::rig::seeded;
@@ -25,6 +26,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("garbage instead of TLS", tls_garbage),
     ("commands in one write with STARTTLS", injected_commands),
     ("a peer that goes away in DATA", gone_in_data),
+    ("too many connections from one address", too_many_connections),
 ];
 
 /// KiB the daemon may grow by while one peer misbehaves.
@@ -286,4 +288,27 @@ fn gone_in_data(_: &Daemon, stage: &Stage) -> Result<(), String> {
     stage.wait_for(&user, 1)?;
     let messages = stage.messages(&user);
     if messages.len() == 1 { Ok(()) } else { Err(format!("{} messages, not 1", messages.len())) }
+}
+
+fn too_many_connections(_: &Daemon, stage: &Stage) -> Result<(), String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, stage.smtp));
+    let from = IpAddr::V4(Ipv4Addr::new(127, 99, 99, 99));
+    let connect = || Endpoint::Tcp(address).dial(Some(from)).map_err(|e| e.to_string());
+    let mut held = Vec::new();
+    for _ in 0..50 {
+        let mut smtp = Smtp { client: Client::new(connect()?) };
+        smtp.hear_code("220")?;
+        held.push(smtp);
+    }
+    let mut smtp = Smtp { client: Client::new(connect()?) };
+    smtp.hear_code("421 4.7.0 mail.example.com Error: too many connections from 127.99.99.99")?;
+    // One goes, one may come.
+    held.pop().ok_or("fifty are held")?.say("QUIT", "221")?;
+    for _ in 0..1_000 {
+        let mut smtp = Smtp { client: Client::new(connect()?) };
+        if smtp.hear()?.starts_with("220") {
+            return Ok(());
+        }
+    }
+    Err("a place that is free again is not given".into())
 }

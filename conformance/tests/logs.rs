@@ -1,0 +1,64 @@
+//! The classic log format, read by a tool that was made for Postfix's: pflogsumm.
+
+use std::process::ExitCode;
+use waypost_conformance::daemon::{Accounts, Daemon};
+use waypost_conformance::replay::command;
+use waypost_conformance::rig::seeded;
+use waypost_conformance::stage::{Stage, run as program};
+use waypost_conformance::talk::Smtp;
+
+fn main() -> ExitCode {
+    waypost_conformance::finish(run())
+}
+
+fn run() -> Result<(), String> {
+    println!("\nclassic log lines, by pflogsumm");
+    let mut daemon = Daemon::prepare(&Accounts::Ldif(3), &[]).map_err(|e| e.to_string())?;
+    let log = daemon.dir().join("mail.log").display().to_string();
+    for (setting, value) in [("log.format", "classic"), ("log.file", log.as_str())] {
+        daemon.configure(setting, &format!("\"{value}\"")).map_err(|e| e.to_string())?;
+    }
+    daemon.up().map_err(|e| e.to_string())?;
+    let stage = daemon.stage(seeded(0, 3));
+    mail(&stage)?;
+    let status = daemon.down().map_err(|e| e.to_string())?;
+    if !status.success() {
+        return Err(format!("waypost ends with {status}"));
+    }
+    let summary = program("pflogsumm", &[&log], b"")?;
+    let lines: Vec<String> =
+        summary.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    for wanted in ["4 received", "5 delivered", "3 rejected (37%)", "0 bounced", "0 deferred"] {
+        if !lines.iter().any(|l| l == wanted) {
+            return Err(format!("pflogsumm does not count {wanted}:\n{summary}"));
+        }
+        println!("{wanted}");
+    }
+    for named in ["u00000@mail.example.com", "nobody@example.com", "elsewhere.test"] {
+        if !summary.contains(named) {
+            return Err(format!("pflogsumm does not name {named}:\n{summary}"));
+        }
+    }
+    Ok(())
+}
+
+/// Three messages for one, one for two, and three refusals.
+fn mail(stage: &Stage) -> Result<(), String> {
+    let mut smtp = Smtp::greeted(stage)?;
+    for n in 0..3 {
+        smtp.message(&format!("u0000{n}@example.com"), "Subject: one\r\n\r\nHello.")?;
+    }
+    smtp.say("MAIL FROM:<someone@elsewhere.test>", "250")?;
+    smtp.say("RCPT TO:<u00000@example.com>", "250")?;
+    smtp.say("RCPT TO:<u00001@example.com>", "250")?;
+    smtp.say("RCPT TO:<nobody@example.com>", "550")?;
+    smtp.say("RCPT TO:<someone@remote.test>", "454")?;
+    smtp.say("DATA", "354")?;
+    smtp.say("Subject: two\r\n\r\nHello.\r\n.", "250")?;
+    smtp.say("MAIL FROM:<mail000@example.com>", "250")?;
+    smtp.say("RCPT TO:<u00000@example.com>", "553")?;
+    smtp.say("QUIT", "221")?;
+    let mut imap = stage.imaps()?;
+    command(&mut imap, b"LOGIN mail000 secret000")?;
+    command(&mut imap, b"LOGOUT")
+}
