@@ -93,10 +93,17 @@ fn measure(server: &Server, users: usize, plan: &Plan) -> Result<Vec<Figure>, St
     if users == plan.users[0] {
         let rest = memory::kib(server)?;
         add("memory at rest".into(), "KiB", false, rest);
+        // Before any load: what that has freed would hide what sessions take.
+        let per_session = memory::per_idle_session(server, plan.idle)?;
+        let what = format!("memory per idle IMAPS session, {} open", plan.idle);
+        add(what, "KiB", false, per_session);
     }
+    // Nobody's figure shall depend on how many mailboxes are made on the way.
+    let recipients = users.min(plan.recipients);
+    server.make_mailboxes(recipients)?;
     // The first message of each user finds nothing in any cache.
     let before = server.directory_operations()?;
-    let cold = smtp::Load { senders: 1, size: 1_000, messages: users.min(50), users };
+    let cold = smtp::Load { senders: 1, size: 1_000, messages: users.min(50), recipients };
     smtp::run(server, &cold)?;
     let operations = server.directory_operations()? - before;
     let per_message = |operations: usize, messages: usize| operations as f64 / messages as f64;
@@ -108,9 +115,18 @@ fn measure(server: &Server, users: usize, plan: &Plan) -> Result<Vec<Figure>, St
     let what = format!("directory operations per message, warm, {users} users");
     add(what, "", false, per_message(operations, cold.messages));
 
+    // Everybody's first message, then the loads.
+    let first = smtp::Load { senders: 10, size: 1_000, messages: recipients, recipients };
+    let rate = smtp::run(server, &first)?;
+    add(
+        format!("first messages to {recipients} users, 10 senders, {users} users"),
+        "/s",
+        true,
+        rate,
+    );
     for &(senders, size) in &plan.loads {
         let messages = if size > 10_000 { plan.messages / 4 } else { plan.messages };
-        let load = smtp::Load { senders, size, messages, users };
+        let load = smtp::Load { senders, size, messages, recipients };
         let rate = smtp::run(server, &load)?;
         let what = format!("messages into Maildir, {senders} senders, {size} bytes, {users} users");
         add(what, "/s", true, rate);
@@ -121,13 +137,6 @@ fn measure(server: &Server, users: usize, plan: &Plan) -> Result<Vec<Figure>, St
         add(format!("login, select, fetch {} envelopes", plan.mailbox), "/s", true, rate);
         let rate = imap::bodies(server, "u00000", plan.mailbox, plan.rounds)?;
         add("message bodies fetched, one command each".into(), "/s", true, rate);
-        let per_session = memory::per_idle_session(server, plan.idle)?;
-        add(
-            format!("memory per idle IMAPS session, {} open", plan.idle),
-            "KiB",
-            false,
-            per_session,
-        );
     }
     Ok(figures)
 }

@@ -8,6 +8,8 @@ pub(crate) struct Plan {
     pub(crate) peers: bool,
     /// Users in one domain, a run for each.
     pub(crate) users: Vec<usize>,
+    /// Users that get mail, at most.
+    pub(crate) recipients: usize,
     /// Senders at once, and message size in bytes.
     pub(crate) loads: Vec<(usize, usize)>,
     /// Messages per run (a quarter of it for large ones).
@@ -30,6 +32,7 @@ impl Plan {
             waypost: true,
             peers: true,
             users: vec![50, 1_000, 5_000],
+            recipients: 1_000,
             loads: vec![(10, 1_000), (100, 1_000), (10, 100_000), (100, 100_000)],
             messages: 2_000,
             mailbox: 1_000,

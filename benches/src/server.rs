@@ -1,8 +1,9 @@
 //! The servers under load.
 
 use std::collections::VecDeque;
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -67,6 +68,22 @@ impl Server {
     /// Process ids of its first processes.
     pub(crate) fn masters(&self) -> &[u32] {
         &self.masters
+    }
+
+    /// Makes the Maildirs of the first `count` seeded users that have none.
+    pub(crate) fn make_mailboxes(&self, count: usize) -> Result<(), String> {
+        for n in 0..count {
+            let home = self.homes.join(format!("u{n:05}"));
+            let id = u32::try_from(30_000 + n).map_err(|e| e.to_string())?;
+            for folder in ["", "mailbox", "mailbox/cur", "mailbox/new", "mailbox/tmp"] {
+                let path = home.join(folder);
+                if !path.exists() {
+                    DirBuilder::new().mode(0o700).create(&path).map_err(|e| e.to_string())?;
+                    chown(&path, Some(id), Some(id)).map_err(|e| e.to_string())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Messages in `new` and `cur` of all users' INBOX.

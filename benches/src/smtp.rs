@@ -16,7 +16,7 @@ pub(crate) struct Load {
     /// Messages in all.
     pub(crate) messages: usize,
     /// Recipients in turn: u00000 up to this many.
-    pub(crate) users: usize,
+    pub(crate) recipients: usize,
 }
 
 /// Messages per second, from the first connection until the last message is in its Maildir.
@@ -61,7 +61,7 @@ fn sender(server: &Server, load: &Load, text: &str, next: &AtomicUsize) -> Resul
             break;
         }
         say("MAIL FROM:<someone@elsewhere.test>\r\n", b"250")?;
-        say(&format!("RCPT TO:<u{:05}@example.com>\r\n", n % load.users), b"250")?;
+        say(&format!("RCPT TO:<u{:05}@example.com>\r\n", n % load.recipients), b"250")?;
         say("DATA\r\n", b"354")?;
         say(text, b"250")?;
     }
