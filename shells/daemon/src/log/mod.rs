@@ -18,6 +18,7 @@ mod time;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -90,7 +91,8 @@ impl<'a> MakeWriter<'a> for LogFile {
 }
 
 fn append(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    // Addresses stand in it: not for everybody, as syslog's files are not.
+    OpenOptions::new().create(true).append(true).mode(0o640).open(path)
 }
 
 /// How to log.
