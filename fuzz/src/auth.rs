@@ -6,7 +6,7 @@ use waypost_sasl::{Mechanism, Verified};
 pub fn session(data: &[u8]) {
     let mut config = Config::new(4711, 1, "0123456789abcdef");
     config.mechanisms.push(Mechanism::Login);
-    session::run(
+    session::run_unordered(
         data,
         || Server::new(config.clone()),
         |Call::Authenticate { credentials, ticket, .. }| {
