@@ -70,7 +70,7 @@ fn compare(plan: &Plan) -> Result<(), String> {
         }
     }
     print(&rows, plan);
-    let floor = floor::messages_per_second(10, plan.messages)?;
+    let floor = floor::messages_per_second(10, plan.messages.min(5_000))?;
     println!(
         "\nwrite, fsync, rename, fsync of the directory alone, 10 threads: {floor:.0} per second"
     );
@@ -103,21 +103,22 @@ fn measure(server: &Server, users: usize, plan: &Plan) -> Result<Vec<Figure>, St
     server.make_mailboxes(recipients)?;
     // The first message of each user finds nothing in any cache.
     let before = server.directory_operations()?;
-    let cold = smtp::Load { senders: 1, size: 1_000, messages: users.min(50), recipients };
-    smtp::run(server, &cold)?;
+    let time = plan.time;
+    let cold = smtp::Load { senders: 1, size: 1_000, messages: users.min(50), time, recipients };
+    let done = smtp::run(server, &cold)?;
     let operations = server.directory_operations()? - before;
     let per_message = |operations: usize, messages: usize| operations as f64 / messages as f64;
     let what = format!("directory operations per message, cold, {users} users");
-    add(what, "", false, per_message(operations, cold.messages));
+    add(what, "", false, per_message(operations, done.messages));
     let before = server.directory_operations()?;
-    smtp::run(server, &cold)?;
+    let done = smtp::run(server, &cold)?;
     let operations = server.directory_operations()? - before;
     let what = format!("directory operations per message, warm, {users} users");
-    add(what, "", false, per_message(operations, cold.messages));
+    add(what, "", false, per_message(operations, done.messages));
 
     // Everybody's first message, then the loads.
-    let first = smtp::Load { senders: 10, size: 1_000, messages: recipients, recipients };
-    let rate = smtp::run(server, &first)?;
+    let first = smtp::Load { senders: 10, size: 1_000, messages: recipients, time, recipients };
+    let rate = smtp::run(server, &first)?.rate;
     add(
         format!("first messages to {recipients} users, 10 senders, {users} users"),
         "/s",
@@ -126,8 +127,8 @@ fn measure(server: &Server, users: usize, plan: &Plan) -> Result<Vec<Figure>, St
     );
     for &(senders, size) in &plan.loads {
         let messages = if size > 10_000 { plan.messages / 4 } else { plan.messages };
-        let load = smtp::Load { senders, size, messages, recipients };
-        let rate = smtp::run(server, &load)?;
+        let load = smtp::Load { senders, size, messages, time, recipients };
+        let rate = smtp::run(server, &load)?.rate;
         let what = format!("messages into Maildir, {senders} senders, {size} bytes, {users} users");
         add(what, "/s", true, rate);
     }

@@ -1,5 +1,7 @@
 //! What to measure, from the command line.
 
+use std::time::Duration;
+
 /// Sizes of the measurements.
 pub(crate) struct Plan {
     /// Measure Waypost.
@@ -12,8 +14,10 @@ pub(crate) struct Plan {
     pub(crate) recipients: usize,
     /// Senders at once, and message size in bytes.
     pub(crate) loads: Vec<(usize, usize)>,
-    /// Messages per run (a quarter of it for large ones).
+    /// Messages per run, at most (a quarter of it for large ones).
     pub(crate) messages: usize,
+    /// How long a run may send, at most.
+    pub(crate) time: Duration,
     /// Messages in the mailbox that IMAP reads.
     pub(crate) mailbox: usize,
     /// Repetitions of an IMAP measurement.
@@ -34,7 +38,8 @@ impl Plan {
             users: vec![50, 1_000, 5_000],
             recipients: 1_000,
             loads: vec![(10, 1_000), (100, 1_000), (10, 100_000), (100, 100_000)],
-            messages: 2_000,
+            messages: 20_000,
+            time: Duration::from_secs(15),
             mailbox: 1_000,
             rounds: 10,
             idle: 200,

@@ -13,22 +13,33 @@ pub(crate) struct Load {
     pub(crate) senders: usize,
     /// Bytes of a message, about.
     pub(crate) size: usize,
-    /// Messages in all.
+    /// Messages in all, at most.
     pub(crate) messages: usize,
+    /// No message is begun after this time.
+    pub(crate) time: Duration,
     /// Recipients in turn: u00000 up to this many.
     pub(crate) recipients: usize,
 }
 
-/// Messages per second, from the first connection until the last message is in its Maildir.
-pub(crate) fn run(server: &Server, load: &Load) -> Result<f64, String> {
-    let expected = server.delivered()? + load.messages;
+/// What came of it.
+pub(crate) struct Done {
+    /// Messages that were sent and delivered.
+    pub(crate) messages: usize,
+    /// The same per second, from the first connection until the last lies in its Maildir.
+    pub(crate) rate: f64,
+}
+
+/// Sends, and waits until all is delivered.
+pub(crate) fn run(server: &Server, load: &Load) -> Result<Done, String> {
+    let before = server.delivered()?;
     let text = message(load.size);
-    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+    let (next, sent, failure) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(None));
     let started = Instant::now();
     std::thread::scope(|scope| {
         for _ in 0..load.senders.min(load.messages) {
-            scope.spawn(|| {
-                if let Err(problem) = sender(server, load, &text, &next) {
+            scope.spawn(|| match sender(server, load, &text, &next, started) {
+                Ok(messages) => drop(sent.fetch_add(messages, Ordering::Relaxed)),
+                Err(problem) => {
                     *failure.lock().expect("no sender panics") = Some(problem);
                 }
             });
@@ -39,14 +50,22 @@ pub(crate) fn run(server: &Server, load: &Load) -> Result<f64, String> {
     }
     server.wait_until_idle()?;
     let took = started.elapsed();
-    let delivered = server.delivered()?;
-    if delivered != expected {
-        return Err(format!("{delivered} messages in Maildirs, {expected} expected"));
+    let (delivered, messages) = (server.delivered()? - before, sent.into_inner());
+    if delivered != messages {
+        return Err(format!("{delivered} messages are in Maildirs, {messages} were sent"));
     }
-    Ok(load.messages as f64 / took.max(Duration::from_micros(1)).as_secs_f64())
+    let rate = messages as f64 / took.max(Duration::from_micros(1)).as_secs_f64();
+    Ok(Done { messages, rate })
 }
 
-fn sender(server: &Server, load: &Load, text: &str, next: &AtomicUsize) -> Result<(), String> {
+/// One connection; how many messages it has sent.
+fn sender(
+    server: &Server,
+    load: &Load,
+    text: &str,
+    next: &AtomicUsize,
+    started: Instant,
+) -> Result<usize, String> {
     let link = server.smtp.dial(None).map_err(|e| e.to_string())?;
     let mut client = Client::new(link);
     reply(&mut client, b"220")?;
@@ -55,7 +74,8 @@ fn sender(server: &Server, load: &Load, text: &str, next: &AtomicUsize) -> Resul
         reply(&mut client, code).map_err(|e| format!("{}: {e}", line.trim_end()))
     };
     say("EHLO client.example.net\r\n", b"250")?;
-    loop {
+    let mut sent = 0;
+    while started.elapsed() < load.time {
         let n = next.fetch_add(1, Ordering::Relaxed);
         if n >= load.messages {
             break;
@@ -64,9 +84,10 @@ fn sender(server: &Server, load: &Load, text: &str, next: &AtomicUsize) -> Resul
         say(&format!("RCPT TO:<u{:05}@example.com>\r\n", n % load.recipients), b"250")?;
         say("DATA\r\n", b"354")?;
         say(text, b"250")?;
+        sent += 1;
     }
     say("QUIT\r\n", b"221")?;
-    Ok(())
+    Ok(sent)
 }
 
 /// A message of about `size` bytes, ready for DATA.
