@@ -12,8 +12,7 @@ struct Transcript {
     closed: bool,
 }
 
-/// Runs a session with whole input and with input cut by the first octet of `data`; both must end,
-/// and say the same.
+/// Runs a session twice, with whole input and with input cut by the first octet of `data`.
 pub(crate) fn run<P: Protocol>(
     data: &[u8],
     start: impl Fn() -> P,
@@ -31,14 +30,14 @@ pub(crate) fn run<P: Protocol>(
     }
 }
 
-/// The same for a protocol whose requests run side by side: what was asked before an answer comes
-/// depends on how the input comes, so both need only end.
-pub(crate) fn run_parallel<P: Protocol>(
+/// The same for a protocol that works on several requests at once: an answer comes before or after the
+/// next line, as the input was cut, and what is said may differ. It still ends, and waits for something.
+pub(crate) fn run_unordered<P: Protocol>(
     data: &[u8],
     start: impl Fn() -> P,
     answer: impl Fn(P::Call) -> Answer<P::Reply>,
 ) {
-    let _ = twice(data, start, answer);
+    twice(data, start, answer);
 }
 
 fn twice<P: Protocol>(
