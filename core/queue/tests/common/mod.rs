@@ -2,7 +2,7 @@
 //! hold at every moment.
 
 // Each test uses its own part of it.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test file uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
