@@ -38,7 +38,7 @@ const ARROWS: &[Row] = &[
     ),
     (
         "shells/daemon",
-        "auth config driver imap ldap ldap3 machine mail route sasl smtp world",
+        "auth config driver imap ldap ldap3 machine mail queue route sasl smtp world",
         "arc-swap bytes clap listenfd nix rcgen rpassword rustix rustls rustls-pki-types sd-notify \
          signal-hook socket2 thiserror tracing tracing-journald tracing-subscriber",
     ),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use waypost_mail::{Address, Envelope, ReversePath};
+use waypost_queue::ReportKind;
 
 /// Something that happened to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,24 @@ pub enum Event {
     },
     /// `virtual: ID: to=<..>, orig_to=<..>, relay=.., delay=.., delays=.., dsn=.., status=..`
     Delivery(Box<Attempt>),
+    /// `bounce: ID: sender non-delivery notification: OTHER`: the sender is told.
+    Notified {
+        /// The message.
+        queue_id: Arc<str>,
+        /// Of what.
+        kind: ReportKind,
+        /// The report's own name; its further lines follow under that.
+        report: Arc<str>,
+        /// It goes to the postmaster, since the sender of a bounce cannot be told.
+        postmaster: bool,
+    },
+    /// `qmgr: ID: from=<..>, status=expired, returned to sender`
+    Expired {
+        /// The message.
+        queue_id: Arc<str>,
+        /// MAIL FROM.
+        sender: ReversePath,
+    },
     /// `qmgr: ID: removed`: nothing is left to do.
     Removed {
         /// The message.
@@ -53,8 +72,10 @@ pub struct Attempt {
     pub to: Address,
     /// What the peer gave; the same as `to` where no alias was followed.
     pub orig_to: Address,
-    /// `virtual` for a mailbox, `none` where nothing was tried.
-    pub relay: &'static str,
+    /// Who tried.
+    pub agent: Agent,
+    /// `virtual` for a mailbox, the host for mail to other servers, `none` where nothing was tried.
+    pub relay: Box<str>,
     /// The time spent: before the queue, in the queue, connecting, transmitting.
     pub delays: [Duration; 4],
     /// `2.0.0`, `4.3.0`.
@@ -63,6 +84,28 @@ pub struct Attempt {
     pub status: Status,
     /// What stands in parentheses: `delivered to maildir`.
     pub text: Box<str>,
+}
+
+/// Which of Postfix's programs would have made the attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// A mailbox here.
+    Virtual,
+    /// Another server.
+    Smtp,
+    /// Nothing was tried: it leads nowhere, or its destination is known to be down.
+    Error,
+}
+
+impl Agent {
+    /// The program's name: `virtual`, `smtp`, `error`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Virtual => "virtual",
+            Self::Smtp => "smtp",
+            Self::Error => "error",
+        }
+    }
 }
 
 /// What came of an attempt.

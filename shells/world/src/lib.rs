@@ -49,8 +49,10 @@
 //! | `spool.rs` | messages that cannot be delivered now |
 //! | `pool.rs` | threads for work that waits for the disk |
 //! | `fs.rs`, `identity.rs` | files, and whose rights are used for them |
+//! | `carrier.rs` | mail for other servers: what we need of who takes it there |
 //! | `event.rs` | what the log is told of messages |
 
+pub mod carrier;
 mod clock;
 pub mod directory;
 mod event;
@@ -87,7 +89,7 @@ use spool::SpoolError;
 use store::Store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use event::{Attempt, Event, Log, Status};
+pub use event::{Agent, Attempt, Event, Log, Status};
 pub use run::login::AuthTest;
 pub use run::query::QueryError;
 pub use settings::{Cache, Logins, Settings, Source, Spool};

@@ -9,6 +9,7 @@ use waypost_ldap::Table;
 use waypost_ldap::attrs::Accounts;
 use waypost_route::{Map, Policy};
 
+use crate::carrier::Carrier;
 use crate::clock::{Clock, SystemClock};
 use crate::directory::Directory;
 use crate::event::Log;
@@ -35,6 +36,8 @@ pub struct Settings {
     pub minimum_uid: u32,
     /// Where messages wait that cannot be delivered now.
     pub spool: Spool,
+    /// Takes mail to other servers. Without it such mail waits.
+    pub carrier: Option<Arc<dyn Carrier>>,
     /// Threads for work on files. Each waits for the disk by itself, so there are more than cores.
     pub file_threads: usize,
     /// The time.
@@ -125,6 +128,7 @@ impl Settings {
             allowed_bases: Vec::new(),
             minimum_uid: crate::identity::MIN_UID,
             spool: Spool::new(spool),
+            carrier: None,
             file_threads: 32,
             clock: Arc::new(SystemClock::default()),
             log,

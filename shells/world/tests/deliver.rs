@@ -100,6 +100,8 @@ fn short(event: &Event) -> String {
             it.status.word(),
             it.text
         ),
+        Event::Notified { kind, report, .. } => format!("notified: {kind:?} {report}"),
+        Event::Expired { .. } => "expired".into(),
         Event::Removed { .. } => "removed".into(),
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use waypost_mail::Envelope;
+use waypost_queue::ReportKind;
 use waypost_world::{Attempt, Event};
 
 use crate::log::{line, smtp};
@@ -23,10 +24,29 @@ pub(crate) fn event(event: Event) {
             line("postfix/qmgr", Some(&queue_id), &text);
         }
         Event::Delivery(attempt) => {
-            let program = format!("postfix/{}", agent(&attempt));
+            let program = format!("postfix/{}", attempt.agent.name());
             line(&program, Some(&attempt.queue_id), &delivery(&attempt));
         }
+        Event::Notified { queue_id, kind, report, postmaster } => {
+            let what = notification(kind, postmaster);
+            line("postfix/bounce", Some(&queue_id), &format!("{what} notification: {report}"));
+        }
+        Event::Expired { queue_id, sender } => {
+            let text = format!("from=<{sender}>, status=expired, returned to sender");
+            line("postfix/qmgr", Some(&queue_id), &text);
+        }
         Event::Removed { queue_id } => line("postfix/qmgr", Some(&queue_id), "removed"),
+    }
+}
+
+/// As Postfix's bounce daemon calls it.
+fn notification(kind: ReportKind, postmaster: bool) -> &'static str {
+    match (kind, postmaster) {
+        (ReportKind::Failed, false) => "sender non-delivery",
+        (ReportKind::Failed, true) => "postmaster non-delivery",
+        (ReportKind::Delayed, false) => "sender delay",
+        (ReportKind::Delayed, true) => "postmaster delay",
+        (ReportKind::Delivered, _) => "sender delivery status",
     }
 }
 
@@ -37,15 +57,6 @@ fn client(envelope: &Envelope) -> String {
         text += &format!(", sasl_method={}, sasl_username={}", login.mechanism, login.user);
     }
     text
-}
-
-/// Which of Postfix's programs would have written the line.
-fn agent(attempt: &Attempt) -> &'static str {
-    match attempt.relay {
-        "virtual" => "virtual",
-        "none" => "error",
-        _ => "smtp",
-    }
 }
 
 fn delivery(attempt: &Attempt) -> String {
@@ -81,7 +92,7 @@ fn seconds(time: Duration) -> String {
 mod tests {
     use super::*;
     use waypost_mail::{Address, Enhanced};
-    use waypost_world::Status;
+    use waypost_world::{Agent, Status};
 
     #[test]
     fn times() {
@@ -112,7 +123,8 @@ mod tests {
             queue_id: "E7370142EAE".into(),
             to: address("mail000@mail.example.com"),
             orig_to: address("postmaster@example.org"),
-            relay: "virtual",
+            agent: Agent::Virtual,
+            relay: "virtual".into(),
             delays: [ms(60), ms(20), ms(0), ms(10)],
             dsn: Enhanced(2, 0, 0),
             status: Status::Sent,

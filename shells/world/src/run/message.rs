@@ -21,7 +21,7 @@ use waypost_queue::{Change, Entry, Origin, Waiting};
 use waypost_smtp::server::Committed;
 
 use crate::Inner;
-use crate::event::{Attempt, Event, Status};
+use crate::event::{Agent, Attempt, Event, Status};
 use crate::run::header::{HOPCOUNT_LIMIT, Header};
 use crate::spool::{Draft, SpoolError};
 use crate::store::{Error, Incoming, MAX_MAILBOXES, Parcel};
@@ -347,13 +347,14 @@ impl Transit {
             size: self.size,
             recipients: self.finals.len(),
         });
-        let attempt = |n: usize, dsn, status, relay, text: String| {
+        let attempt = |n: usize, dsn, status, agent: Agent, text: String| {
             let delivery = &self.finals[n].delivery;
             log.event(Event::Delivery(Box::new(Attempt {
                 queue_id: queue_id(),
                 to: delivery.to.clone(),
                 orig_to: delivery.orig_to.clone(),
-                relay,
+                agent,
+                relay: relay(agent),
                 delays: [before, Duration::ZERO, Duration::ZERO, took],
                 dsn,
                 status,
@@ -362,14 +363,14 @@ impl Transit {
         };
         for n in &outcome.delivered {
             let text = "delivered to maildir".to_owned();
-            attempt(*n, Enhanced(2, 0, 0), Status::Sent, "virtual", text);
+            attempt(*n, Enhanced(2, 0, 0), Status::Sent, Agent::Virtual, text);
         }
         for (n, error) in &outcome.failed {
-            attempt(*n, dsn_of(error), Status::Deferred, "virtual", error.to_string());
+            attempt(*n, dsn_of(error), Status::Deferred, Agent::Virtual, error.to_string());
         }
         for (n, it) in self.finals.iter().enumerate() {
             if let Some((dsn, text)) = crate::run::queue::waits(&it.delivery.target) {
-                attempt(n, dsn, Status::Deferred, "none", text);
+                attempt(n, dsn, Status::Deferred, Agent::Error, text);
             }
         }
         if outcome.delivered.len() == self.finals.len() {
@@ -396,6 +397,15 @@ pub(crate) fn delivered_head(sender: &str, delivery: &Delivery) -> String {
     let mut head = String::new();
     Delivered { sender, original_to: Some(&orig_to), delivered_to: &to }.print(&mut head);
     head
+}
+
+/// What stands after `relay=` for agents that go nowhere else.
+pub(crate) fn relay(agent: Agent) -> Box<str> {
+    match agent {
+        Agent::Virtual => "virtual",
+        Agent::Smtp | Agent::Error => "none",
+    }
+    .into()
 }
 
 /// The enhanced code of a mailbox's failure.

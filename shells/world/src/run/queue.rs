@@ -15,8 +15,8 @@ use waypost_mail::{Enhanced, MailHome, Reply, Target, Verdict};
 use waypost_queue::{Backoff, Change, Entry, Waiting};
 use waypost_route::Request;
 
-use crate::event::{Attempt, Event, Status};
-use crate::run::message::{LOOP, delivered_head, dsn_of};
+use crate::event::{Agent, Attempt, Event, Status};
+use crate::run::message::{LOOP, delivered_head, dsn_of, relay};
 use crate::run::resolve::resolve;
 use crate::spool::{Spool, SpoolError};
 use crate::store::{MAX_MAILBOXES, Parcel};
@@ -297,21 +297,22 @@ impl Turn {
                         (dsn, Status::Deferred, text)
                     }
                 };
-                attempts.push((n, "virtual", dsn, status, text, took));
+                attempts.push((n, Agent::Virtual, dsn, status, text, took));
             }
         }
         for (n, (dsn, text)) in plan.waiting {
             changes.push(Change::Tried(n, next));
-            attempts.push((n, "none", dsn, Status::Deferred, text, Duration::ZERO));
+            attempts.push((n, Agent::Error, dsn, Status::Deferred, text, Duration::ZERO));
         }
         let log = Arc::clone(&self.world.settings.log);
-        for (n, relay, dsn, status, text, took) in attempts {
+        for (n, agent, dsn, status, text, took) in attempts {
             let Some(waiting) = &entry.recipients[n] else { continue };
             log.event(Event::Delivery(Box::new(Attempt {
                 queue_id: Arc::clone(&self.id),
                 to: waiting.delivery.to.clone(),
                 orig_to: waiting.delivery.orig_to.clone(),
-                relay,
+                agent,
+                relay: relay(agent),
                 delays: [Duration::ZERO, before, Duration::ZERO, took],
                 dsn,
                 status,
