@@ -7,10 +7,12 @@ use alloc::vec::Vec;
 use waypost_machine::{Ticket, UnixTime};
 use waypost_mail::{ReversePath, Target};
 
+use crate::change::Change;
 use crate::destination::Destination;
 use crate::diagnosis::Diagnosis;
-use crate::entry::{Change, Entry, State, Waiting};
+use crate::entry::Entry;
 use crate::queue_id::{QueueId, QueueIdError};
+use crate::waiting::{State, Waiting};
 
 /// What happens to the queue.
 #[derive(Clone, Debug, PartialEq, Eq)]

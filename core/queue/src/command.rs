@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use crate::call::{Command, Fact, Selection};
+use crate::change::Change;
 use crate::destination::{Destination, TRANSPORTS};
-use crate::entry::Change;
 use crate::queue::{Message, Phase, Queue};
 
 impl Queue {

@@ -16,9 +16,9 @@ use crate::call::{
 };
 use crate::destination::{Destination, Transport};
 use crate::diagnosis::Diagnosis;
+use crate::job::Job;
 use crate::meter;
 use crate::queue::{Message, Queue};
-use crate::schedule::Job;
 use crate::settings::Settings;
 
 struct Bench {

@@ -13,8 +13,9 @@ use core::fmt;
 use waypost_mail::{Delivery, Target};
 
 use crate::diagnosis::Diagnosis;
+use crate::flow::Flow;
+use crate::job::Job;
 use crate::meter;
-use crate::schedule::{Flow, Job};
 use crate::slab::{Link, Linked, List};
 
 /// How mail gets to a destination.

@@ -2,9 +2,12 @@
 
 use alloc::borrow::ToOwned;
 use alloc::boxed::Box;
-use alloc::string::String;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 
 use waypost_mail::{Enhanced, Reply};
+
+use crate::record::{Fields, Line, boxed};
 
 /// Why a recipient has, has not yet, or will never have a message: for the log, the queue listing
 /// and the reports to the sender.
@@ -60,6 +63,38 @@ impl Diagnosis {
         let Enhanced(_, subject, detail) = self.status;
         Self { status: Enhanced(4, subject, detail), text: text.into(), remote: None }
     }
+}
+
+/// `-`, or `4.3.0`.
+pub(crate) fn enhanced(text: &str) -> Option<Option<Enhanced>> {
+    if text == "-" {
+        return Some(None);
+    }
+    let mut parts = text.split('.');
+    let mut part = || parts.next()?.parse::<u16>().ok();
+    let (class, subject, detail) = (part()?, part()?, part()?);
+    Some(Some(Enhanced(u8::try_from(class).ok()?, subject, detail)))
+}
+
+/// Status, words, other server, its reply.
+pub(crate) fn write_diagnosis(line: Line, diagnosis: Option<&Diagnosis>) -> Line {
+    let remote = diagnosis.and_then(|diagnosis| diagnosis.remote.as_deref());
+    line.text(&diagnosis.map_or_else(|| "-".into(), |diagnosis| diagnosis.status.to_string()))
+        .text(diagnosis.map_or("", |diagnosis| &diagnosis.text))
+        .option(remote.map(|remote| remote.host.as_ref()))
+        .option(remote.map(|remote| remote.reply.as_ref()))
+}
+
+pub(crate) fn read_diagnosis(fields: &mut Fields<'_>) -> Option<Option<Arc<Diagnosis>>> {
+    let status = enhanced(&fields.text()?)?;
+    let text = boxed(fields.text()?);
+    let remote = match (fields.option()?, fields.option()?) {
+        (Some(host), Some(reply)) => {
+            Some(Box::new(Remote { host: boxed(host), reply: boxed(reply) }))
+        }
+        _ => None,
+    };
+    Some(status.map(|status| Arc::new(Diagnosis { status, text, remote })))
 }
 
 #[cfg(test)]

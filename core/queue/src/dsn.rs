@@ -17,7 +17,9 @@ use crate::call::ReportKind;
 use crate::diagnosis::Diagnosis;
 use crate::dsn_text as text;
 use crate::dsn_text::field;
-use crate::entry::{Entry, Origin, Waiting};
+use crate::entry::Entry;
+use crate::origin::Origin;
+use crate::waiting::Waiting;
 
 /// Who reports.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,26 +20,20 @@
 //!
 //! Later lines are appended, so that a crash at any moment leaves either the state before or after.
 
-use alloc::borrow::Cow;
-use alloc::boxed::Box;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use waypost_machine::UnixTime;
-use waypost_mail::{
-    Address, Body, Delivery, Enhanced, MailHome, Notify, Reply, Ret, ReversePath, Target,
-};
 
-use crate::diagnosis::{Diagnosis, Remote};
-use crate::record::{self, Fields, Line};
+use crate::change::Change;
+use crate::diagnosis::Diagnosis;
+use crate::origin::Origin;
+use crate::record::{self, Line};
+use crate::waiting::{State, Waiting};
 
-const MAGIC: &str = "waypost-spool";
-const VERSION: u32 = 1;
 /// Places that may be free: alias expansion makes at most a thousand of each of a thousand.
 const MAX_PLACES: usize = 1 << 21;
-/// Fields of one recipient, see [`Waiting::write`].
-const WAITING_FIELDS: usize = 21;
 
 /// A message in the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,85 +46,6 @@ pub struct Entry {
     pub held: bool,
     /// The sender was told of the delay.
     pub warned: bool,
-}
-
-/// What is known of a message from its acceptance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// Its name in logs and replies.
-    pub queue_id: Box<str>,
-    /// When it was accepted.
-    pub arrived: UnixTime,
-    /// MAIL FROM.
-    pub sender: ReversePath,
-    /// Octets of the body file.
-    pub size: u64,
-    /// Message-ID as written; empty without.
-    pub message_id: Box<str>,
-    /// `BODY=`
-    pub body: Body,
-    /// `SMTPUTF8`
-    pub smtputf8: bool,
-    /// `RET=`
-    pub ret: Option<Ret>,
-    /// `ENVID=`, decoded.
-    pub envid: Option<Box<str>>,
-    /// The login that sent it.
-    pub login: Option<Box<str>>,
-}
-
-/// A recipient that has not got the message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Waiting {
-    /// Where it leads.
-    pub delivery: Delivery,
-    /// `NOTIFY=`
-    pub notify: Option<Notify>,
-    /// `ORCPT=`, decoded: type and address.
-    pub orcpt: Option<(Box<str>, Box<str>)>,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When to try next.
-    pub next: UnixTime,
-    /// Whether it still waits for the message, or for a report to the sender.
-    pub state: State,
-    /// What was said last.
-    pub last: Option<Arc<Diagnosis>>,
-}
-
-/// What a recipient waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum State {
-    /// The message.
-    #[default]
-    Waiting,
-    /// It has the message; the sender is to be told.
-    Delivered,
-    /// It will never have the message; the sender is to be told.
-    Failed,
-}
-
-/// Something that happened to a recipient; the number is its place in [`Entry::recipients`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// It has the message, or needs it no more.
-    Done(usize),
-    /// It could not have it; next time then.
-    Tried(usize, UnixTime),
-    /// Routing now says that it is these.
-    Became(usize, Vec<Waiting>),
-    /// It could not have it for this reason; next time then.
-    Deferred(usize, UnixTime, Arc<Diagnosis>),
-    /// It has the message, and the sender is to be told.
-    Delivered(usize, Arc<Diagnosis>),
-    /// It will never have the message, and the sender is to be told.
-    Failed(usize, Arc<Diagnosis>),
-    /// The same, for the reason that was told last.
-    Expired(usize),
-    /// The admin holds the message, or does so no more.
-    Held(bool),
-    /// The sender was told of the delay.
-    Warned,
 }
 
 /// Why a file is no entry.
@@ -288,282 +203,12 @@ impl Entry {
     }
 }
 
-impl Change {
-    /// The line to append.
-    pub fn encode(&self) -> String {
-        let mut out = String::new();
-        match self {
-            Self::Done(n) => Line::new("done").plain(n),
-            Self::Tried(n, next) => Line::new("tried").plain(n).plain(next.secs).plain(next.nanos),
-            Self::Became(n, others) => others
-                .iter()
-                .fold(Line::new("became").plain(n), |line, waiting| waiting.write(line)),
-            Self::Deferred(n, next, why) => write_diagnosis(
-                Line::new("deferred").plain(n).plain(next.secs).plain(next.nanos),
-                Some(why),
-            ),
-            Self::Delivered(n, why) => write_diagnosis(Line::new("delivered").plain(n), Some(why)),
-            Self::Failed(n, why) => write_diagnosis(Line::new("failed").plain(n), Some(why)),
-            Self::Expired(n) => Line::new("expired").plain(n),
-            Self::Held(held) => Line::new("held").plain(u8::from(*held)),
-            Self::Warned => Line::new("warned"),
-        }
-        .finish(&mut out);
-        out
-    }
-
-    fn read(kind: &str, fields: &mut Fields<'_>) -> Option<Self> {
-        match kind {
-            "held" => return Some(Self::Held(fields.plain::<u8>()? == 1)),
-            "warned" => return Some(Self::Warned),
-            _ => {}
-        }
-        let n = fields.plain()?;
-        Some(match kind {
-            "done" => Self::Done(n),
-            "tried" => Self::Tried(n, time(fields)?),
-            "deferred" => Self::Deferred(n, time(fields)?, read_diagnosis(fields)??),
-            "delivered" => Self::Delivered(n, read_diagnosis(fields)??),
-            "failed" => Self::Failed(n, read_diagnosis(fields)??),
-            "expired" => Self::Expired(n),
-            "became" => {
-                let count = fields.left().len();
-                if !count.is_multiple_of(WAITING_FIELDS) {
-                    return None;
-                }
-                let others = (0..count / WAITING_FIELDS).map(|_| Waiting::read(fields));
-                Self::Became(n, others.collect::<Option<_>>()?)
-            }
-            _ => return None,
-        })
-    }
-}
-
-impl Origin {
-    fn write(&self) -> Line {
-        let sender = match &self.sender {
-            ReversePath::Null => None,
-            ReversePath::Address(address) => Some(address.to_string()),
-        };
-        let ret = self.ret.map(|ret| match ret {
-            Ret::Full => "FULL",
-            Ret::Headers => "HDRS",
-        });
-        Line::new(MAGIC)
-            .plain(VERSION)
-            .text(&self.queue_id)
-            .plain(self.arrived.secs)
-            .plain(self.arrived.nanos)
-            .option(sender.as_deref())
-            .plain(self.size)
-            .text(&self.message_id)
-            .text(match self.body {
-                Body::SevenBit => "7BIT",
-                Body::EightBitMime => "8BITMIME",
-            })
-            .plain(self.smtputf8)
-            .option(ret)
-            .option(self.envid.as_deref())
-            .option(self.login.as_deref())
-    }
-
-    fn read(fields: &mut Fields<'_>) -> Result<Self, Fault> {
-        if fields.text().as_deref() != Some(MAGIC) {
-            return Err(Fault::Magic);
-        }
-        match fields.plain::<u32>() {
-            Some(VERSION) => Self::read_fields(fields).ok_or(Fault::Nonsense),
-            Some(version) if version > VERSION => Err(Fault::Version),
-            _ => Err(Fault::Nonsense),
-        }
-    }
-
-    fn read_fields(fields: &mut Fields<'_>) -> Option<Self> {
-        Some(Self {
-            queue_id: boxed(fields.text()?),
-            arrived: time(fields)?,
-            sender: match fields.option()? {
-                None => ReversePath::Null,
-                Some(text) => ReversePath::Address(Address::parse(&text).ok()?),
-            },
-            size: fields.plain()?,
-            message_id: boxed(fields.text()?),
-            body: match fields.text()?.as_ref() {
-                "7BIT" => Body::SevenBit,
-                "8BITMIME" => Body::EightBitMime,
-                _ => return None,
-            },
-            smtputf8: fields.plain()?,
-            ret: match fields.option()?.as_deref() {
-                None => None,
-                Some("FULL") => Some(Ret::Full),
-                Some("HDRS") => Some(Ret::Headers),
-                Some(_) => return None,
-            },
-            envid: fields.option()?.map(boxed),
-            login: fields.option()?.map(boxed),
-        })
-    }
-}
-
-impl Waiting {
-    /// A recipient that was not tried yet.
-    pub fn new(
-        delivery: Delivery,
-        notify: Option<Notify>,
-        orcpt: Option<(Box<str>, Box<str>)>,
-        next: UnixTime,
-    ) -> Self {
-        let state = State::Waiting;
-        Self { delivery, notify, orcpt, attempts: 0, next, state, last: None }
-    }
-
-    fn write(&self, line: Line) -> Line {
-        let notify = self.notify.map(|notify| {
-            let mut text = String::new();
-            for (on, letter) in [(notify.success, 'S'), (notify.failure, 'F'), (notify.delay, 'D')]
-            {
-                if on {
-                    text.push(letter);
-                }
-            }
-            text
-        });
-        let line = line
-            .plain(&self.delivery.to)
-            .plain(&self.delivery.orig_to)
-            .option(notify.as_deref())
-            .option(self.orcpt.as_ref().map(|(kind, _)| kind.as_ref()))
-            .option(self.orcpt.as_ref().map(|(_, address)| address.as_ref()))
-            .plain(self.attempts)
-            .plain(self.next.secs)
-            .plain(self.next.nanos);
-        let line = match &self.delivery.target {
-            Target::Maildir(home) => {
-                line.text("maildir").text(&home.path).plain(home.uid).plain(home.gid)
-            }
-            Target::Remote => line.text("remote").text("").plain(0).plain(0),
-            Target::Later(_) => line.text("later").text("").plain(0).plain(0),
-            Target::Undeliverable(_) => line.text("undeliverable").text("").plain(0).plain(0),
-        }
-        .plain(self.reply().map_or(0, |reply| reply.code))
-        .plain(
-            self.reply()
-                .and_then(|reply| reply.enhanced)
-                .map_or_else(|| "-".into(), |e| e.to_string()),
-        )
-        .text(self.reply().map_or("", |reply| &reply.text))
-        .text(match self.state {
-            State::Waiting => "waiting",
-            State::Delivered => "delivered",
-            State::Failed => "failed",
-        });
-        write_diagnosis(line, self.last.as_deref()).text(".")
-    }
-
-    fn reply(&self) -> Option<&Reply> {
-        match &self.delivery.target {
-            Target::Later(reply) | Target::Undeliverable(reply) => Some(reply),
-            Target::Maildir(_) | Target::Remote => None,
-        }
-    }
-
-    fn read(fields: &mut Fields<'_>) -> Option<Self> {
-        let to = Address::parse(&fields.text()?).ok()?;
-        let orig_to = Address::parse(&fields.text()?).ok()?;
-        let notify = fields.option()?.map(|text| Notify {
-            success: text.contains('S'),
-            failure: text.contains('F'),
-            delay: text.contains('D'),
-        });
-        let orcpt = match (fields.option()?, fields.option()?) {
-            (Some(kind), Some(address)) => Some((boxed(kind), boxed(address))),
-            _ => None,
-        };
-        let attempts = fields.plain()?;
-        let next = time(fields)?;
-        let kind = fields.text()?;
-        let home =
-            MailHome { path: boxed(fields.text()?), uid: fields.plain()?, gid: fields.plain()? };
-        let code = fields.plain()?;
-        let enhanced = enhanced(&fields.text()?)?;
-        let text = fields.text()?.into_owned();
-        let reply = Reply { code, enhanced, text: Cow::Owned(text) };
-        let state = match fields.text()?.as_ref() {
-            "waiting" => State::Waiting,
-            "delivered" => State::Delivered,
-            "failed" => State::Failed,
-            _ => return None,
-        };
-        let last = read_diagnosis(fields)?;
-        if fields.text()? != "." {
-            return None;
-        }
-        let target = match kind.as_ref() {
-            "maildir" => Target::Maildir(home),
-            "remote" => Target::Remote,
-            "later" => Target::Later(reply),
-            "undeliverable" => Target::Undeliverable(reply),
-            _ => return None,
-        };
-        Some(Self {
-            delivery: Delivery { to, orig_to, target },
-            notify,
-            orcpt,
-            attempts,
-            next,
-            state,
-            last,
-        })
-    }
-}
-
 /// A run of places that nobody has any more.
 fn write_free(count: &mut usize, out: &mut String) {
     if *count > 0 {
         Line::new("free").plain(*count).finish(out);
         *count = 0;
     }
-}
-
-fn time(fields: &mut Fields<'_>) -> Option<UnixTime> {
-    Some(UnixTime { secs: fields.plain()?, nanos: fields.plain()? })
-}
-
-/// `-`, or `4.3.0`.
-fn enhanced(text: &str) -> Option<Option<Enhanced>> {
-    if text == "-" {
-        return Some(None);
-    }
-    let mut parts = text.split('.');
-    let mut part = || parts.next()?.parse::<u16>().ok();
-    let (class, subject, detail) = (part()?, part()?, part()?);
-    Some(Some(Enhanced(u8::try_from(class).ok()?, subject, detail)))
-}
-
-/// Status, words, other server, its reply.
-fn write_diagnosis(line: Line, diagnosis: Option<&Diagnosis>) -> Line {
-    let remote = diagnosis.and_then(|diagnosis| diagnosis.remote.as_deref());
-    line.text(&diagnosis.map_or_else(|| "-".into(), |diagnosis| diagnosis.status.to_string()))
-        .text(diagnosis.map_or("", |diagnosis| &diagnosis.text))
-        .option(remote.map(|remote| remote.host.as_ref()))
-        .option(remote.map(|remote| remote.reply.as_ref()))
-}
-
-fn read_diagnosis(fields: &mut Fields<'_>) -> Option<Option<Arc<Diagnosis>>> {
-    let status = enhanced(&fields.text()?)?;
-    let text = boxed(fields.text()?);
-    let remote = match (fields.option()?, fields.option()?) {
-        (Some(host), Some(reply)) => {
-            Some(Box::new(Remote { host: boxed(host), reply: boxed(reply) }))
-        }
-        _ => None,
-    };
-    Some(status.map(|status| Arc::new(Diagnosis { status, text, remote })))
-}
-
-fn boxed(text: Cow<'_, str>) -> Box<str> {
-    text.into_owned().into()
 }
 
 #[cfg(test)]

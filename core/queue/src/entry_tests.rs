@@ -1,9 +1,15 @@
 //! Tests of the spool entry: examples, and the laws of torn files.
 
 use super::*;
+use crate::origin::MAGIC;
+use crate::record::Line;
+use alloc::string::String;
 use proptest::prelude::*;
 use std::format;
 use std::vec;
+use waypost_mail::{
+    Address, Body, Delivery, Enhanced, MailHome, Notify, Reply, Ret, ReversePath, Target,
+};
 
 fn address(text: &str) -> Address {
     Address::parse(text).unwrap()

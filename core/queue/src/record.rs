@@ -4,9 +4,12 @@
 //! line, still gives every whole line before the tear.
 
 use alloc::borrow::Cow;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt::Write;
+
+use waypost_machine::UnixTime;
 
 /// CRC-32 (ISO-HDLC, as in zip).
 fn crc32(bytes: &[u8]) -> u32 {
@@ -148,6 +151,14 @@ impl<'a> Fields<'a> {
     pub(crate) fn left(&self) -> Vec<&'a str> {
         self.0.clone().collect()
     }
+}
+
+pub(crate) fn time(fields: &mut Fields<'_>) -> Option<UnixTime> {
+    Some(UnixTime { secs: fields.plain()?, nanos: fields.plain()? })
+}
+
+pub(crate) fn boxed(text: Cow<'_, str>) -> Box<str> {
+    text.into_owned().into()
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use alloc::vec::Vec;
 use waypost_mail::Enhanced;
 
 use crate::call::{Duty, Fact, Outcome, ReportKind, SiteState};
+use crate::change::Change;
 use crate::destination::Transport;
 use crate::diagnosis::Diagnosis;
-use crate::entry::{Change, Waiting};
 use crate::queue::{Phase, Queue};
+use crate::waiting::Waiting;
 
 impl Queue {
     /// Draws the conclusions on a destination from one attempt, which still counts as running.

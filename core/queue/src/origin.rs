@@ -1,0 +1,105 @@
+//! The first line of an entry: the message as it was accepted.
+
+use alloc::boxed::Box;
+use alloc::string::ToString;
+
+use waypost_machine::UnixTime;
+use waypost_mail::{Address, Body, Ret, ReversePath};
+
+use crate::entry::Fault;
+use crate::record::{Fields, Line, boxed, time};
+
+pub(crate) const MAGIC: &str = "waypost-spool";
+const VERSION: u32 = 1;
+
+/// What is known of a message from its acceptance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Its name in logs and replies.
+    pub queue_id: Box<str>,
+    /// When it was accepted.
+    pub arrived: UnixTime,
+    /// MAIL FROM.
+    pub sender: ReversePath,
+    /// Octets of the body file.
+    pub size: u64,
+    /// Message-ID as written; empty without.
+    pub message_id: Box<str>,
+    /// `BODY=`
+    pub body: Body,
+    /// `SMTPUTF8`
+    pub smtputf8: bool,
+    /// `RET=`
+    pub ret: Option<Ret>,
+    /// `ENVID=`, decoded.
+    pub envid: Option<Box<str>>,
+    /// The login that sent it.
+    pub login: Option<Box<str>>,
+}
+
+impl Origin {
+    pub(crate) fn write(&self) -> Line {
+        let sender = match &self.sender {
+            ReversePath::Null => None,
+            ReversePath::Address(address) => Some(address.to_string()),
+        };
+        let ret = self.ret.map(|ret| match ret {
+            Ret::Full => "FULL",
+            Ret::Headers => "HDRS",
+        });
+        Line::new(MAGIC)
+            .plain(VERSION)
+            .text(&self.queue_id)
+            .plain(self.arrived.secs)
+            .plain(self.arrived.nanos)
+            .option(sender.as_deref())
+            .plain(self.size)
+            .text(&self.message_id)
+            .text(match self.body {
+                Body::SevenBit => "7BIT",
+                Body::EightBitMime => "8BITMIME",
+            })
+            .plain(self.smtputf8)
+            .option(ret)
+            .option(self.envid.as_deref())
+            .option(self.login.as_deref())
+    }
+
+    pub(crate) fn read(fields: &mut Fields<'_>) -> Result<Self, Fault> {
+        if fields.text().as_deref() != Some(MAGIC) {
+            return Err(Fault::Magic);
+        }
+        match fields.plain::<u32>() {
+            Some(VERSION) => Self::read_fields(fields).ok_or(Fault::Nonsense),
+            Some(version) if version > VERSION => Err(Fault::Version),
+            _ => Err(Fault::Nonsense),
+        }
+    }
+
+    fn read_fields(fields: &mut Fields<'_>) -> Option<Self> {
+        Some(Self {
+            queue_id: boxed(fields.text()?),
+            arrived: time(fields)?,
+            sender: match fields.option()? {
+                None => ReversePath::Null,
+                Some(text) => ReversePath::Address(Address::parse(&text).ok()?),
+            },
+            size: fields.plain()?,
+            message_id: boxed(fields.text()?),
+            body: match fields.text()?.as_ref() {
+                "7BIT" => Body::SevenBit,
+                "8BITMIME" => Body::EightBitMime,
+                _ => return None,
+            },
+            smtputf8: fields.plain()?,
+            ret: match fields.option()?.as_deref() {
+                None => None,
+                Some("FULL") => Some(Ret::Full),
+                Some("HDRS") => Some(Ret::Headers),
+                Some(_) => return None,
+            },
+            envid: fields.option()?.map(boxed),
+            login: fields.option()?.map(boxed),
+        })
+    }
+}
