@@ -50,6 +50,7 @@
 //! | `pool.rs` | threads for work that waits for the disk |
 //! | `fs.rs`, `identity.rs` | files, and whose rights are used for them |
 //! | `carrier.rs` | mail for other servers: what we need of who takes it there |
+//! | `rest.rs` | the spool of a server that does not run, for the admin |
 //! | `event.rs` | what the log is told of messages |
 
 pub mod carrier;
@@ -60,6 +61,7 @@ pub mod fs;
 pub mod identity;
 mod pool;
 mod promise;
+mod rest;
 mod run;
 mod settings;
 mod spool;
@@ -90,6 +92,7 @@ use store::Store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Agent, Attempt, Event, Log, Status};
+pub use rest::{AtRest, Queued, RestError};
 pub use run::login::AuthTest;
 pub use run::query::QueryError;
 pub use settings::{Cache, Logins, Settings, Source, Spool};
@@ -169,7 +172,8 @@ impl World {
     /// When the spool cannot be used, or another process uses it.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let (fs, real) = file_system(&settings)?;
-        let lock = real.as_ref().map(|real| lock_spool(real, &settings)).transpose()?;
+        let lock =
+            real.as_ref().map(|real| lock_spool(real, &settings.spool.directory)).transpose()?;
         let spool = spool::Spool::new(Arc::clone(&fs), &settings.spool.directory);
         let queue = Queue::open(spool, &settings.spool);
         let world = Self::with(settings, fs, queue, lock)?;
@@ -381,8 +385,7 @@ fn file_system(settings: &Settings) -> Result<(Arc<dyn Fs>, Option<RealFs>), Sta
 
 /// Makes the spool ours until the descriptor is closed, also by a crash. Two servers would deliver
 /// each message twice, and remove what the other one is just writing.
-fn lock_spool(real: &RealFs, settings: &Settings) -> Result<OwnedFd, StartError> {
-    let path = &settings.spool.directory;
+fn lock_spool(real: &RealFs, path: &Path) -> Result<OwnedFd, StartError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::WouldBlock => StartError::SpoolInUse(path.display().to_string()),
         _ => StartError::Directory { path: path.display().to_string(), what: error.to_string() },
