@@ -24,6 +24,7 @@ const ARROWS: &[Row] = &[
     ("core/queue", "machine mail message", "thiserror"),
     ("core/config", "mail route", "thiserror toml"),
     ("shells/driver", "machine", "bytes rustls thiserror tracing"),
+    ("shells/resolver", "dns machine", "rustix tracing"),
     (
         "shells/world",
         "auth imap ldap machine mail maildir message queue route sasl smtp",

@@ -1,10 +1,11 @@
 //! The configuration, typed. What each setting does is told in [`crate::KEYS`].
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use toml::de::DeValue;
@@ -27,6 +28,7 @@ pub struct Config {
     pub smtp: Smtp,
     pub imap: Imap,
     pub auth: Auth,
+    pub dns: Dns,
     pub spool: Spool,
     pub cache: Cache,
     pub limits: Limits,
@@ -204,6 +206,14 @@ pub struct AuthSocket {
     pub group: Option<Box<str>>,
 }
 
+/// `[dns]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is documented where the key is listed")]
+pub struct Dns {
+    pub servers: Vec<SocketAddr>,
+    pub trust_ad: bool,
+}
+
 /// `[spool]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is documented where the key is listed")]
@@ -296,6 +306,7 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
             login_timeout: r.duration("imap.login_timeout"),
         },
         auth: auth(r),
+        dns: Dns { servers: name_servers(r), trust_ad: r.flag("dns.trust_ad") },
         spool: Spool {
             directory: r.text("spool.directory"),
             minimal_backoff_time: r.duration("spool.minimal_backoff_time"),
@@ -446,6 +457,17 @@ fn auth(r: &mut Reader<'_>) -> Auth {
         failure_delay: r.duration("auth.failure_delay"),
         socket: path.map(|path| AuthSocket { path, mode, user, group }),
     }
+}
+
+fn name_servers(r: &mut Reader<'_>) -> Vec<SocketAddr> {
+    const PORT: u16 = 53;
+    let servers = r.take("dns.servers", "a list of addresses", |value| {
+        reader::list(value, |text| {
+            let plain = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT));
+            plain.or_else(|_| text.parse()).map_err(|_| format!("'{text}' is no address"))
+        })
+    });
+    servers.unwrap_or_default()
 }
 
 fn log(r: &mut Reader<'_>) -> Log {

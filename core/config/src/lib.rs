@@ -30,7 +30,7 @@ mod reader;
 mod reference;
 
 pub use config::{
-    Auth, AuthSocket, BareNewline, Cache, Certificate, Config, Directory, Imap, Ldap, Limits,
+    Auth, AuthSocket, BareNewline, Cache, Certificate, Config, Directory, Dns, Imap, Ldap, Limits,
     Listen, Log, LogFormat, LogLevel, Mail, Maps, Scope, Smtp, Spool,
 };
 pub use keys::{KEYS, Key};

@@ -47,6 +47,9 @@ relay_restrictions = ["permit_sasl_authenticated", "reject_unauth_destination"]
 socket = "/run/auth"
 socket_mode = "0600"
 
+[dns]
+servers = ["192.0.2.53", "[::1]:5353"]
+
 [log]
 format = "classic"
 "#,
@@ -57,6 +60,8 @@ format = "classic"
     assert_eq!((ldap.server_host.len(), ldap.start_tls), (2, true));
     assert_eq!(config.directory.timeout.as_secs(), 60);
     assert!(config.smtp.mynetworks[0].contains("192.0.2.7".parse().unwrap()));
+    let servers = ["192.0.2.53:53", "[::1]:5353"].map(|server| server.parse().unwrap());
+    assert_eq!((config.dns.servers, config.dns.trust_ad), (servers.into(), false));
     let relay = config.smtp.relay_restrictions;
     assert_eq!(relay[1], Restriction::RejectUnauthDestination);
     assert_eq!(config.auth.socket.unwrap().mode, 0o600);
@@ -95,6 +100,10 @@ fn wrong_values() {
         (
             "[mail]\nminimum_uid = 0",
             "3: mail.minimum_uid: write a number from 1 to 4294967294, for example 100",
+        ),
+        (
+            "[dns]\nservers = ['ns.example.com']",
+            "3: dns.servers: 'ns.example.com' is no address; write a list of addresses, for example []",
         ),
         (
             "[spool]\nqueue_run_delay = 300",

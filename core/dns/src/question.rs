@@ -183,6 +183,9 @@ pub enum Failure {
     /// There is no name server to ask.
     #[error("no name server is configured")]
     NoServer,
+    /// More is asked at once than is allowed.
+    #[error("too many questions to name servers at once")]
+    Busy,
     /// We were told to stop.
     #[error("stopped")]
     Stopped,
