@@ -239,6 +239,11 @@ pub const KEYS: &[Key] = &[
         "Checked after relay_restrictions (Postfix: smtpd_recipient_restrictions).",
     ),
     key(
+        "smtp.reject_from_login_mismatch",
+        "false",
+        "Who has logged in may only write addresses of the login in the From header, too, not just in\nMAIL FROM.",
+    ),
+    key(
         "smtp.sasl_mechanisms",
         "[\"PLAIN\", \"LOGIN\"]",
         "Ways to log in, offered inside TLS only.",

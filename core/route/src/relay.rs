@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use waypost_mail::{Address, Client, Reply, ReversePath};
+use waypost_mail::{Address, Client, Reply, ReversePath, Verdict};
 
 use crate::lookup::{Book, Stop};
 use crate::policy::{Policy, Restriction};
@@ -144,6 +144,23 @@ fn mismatch(
         (_, Some(user)) => sender::authenticated(policy, book, sender, user, Unowned::Refuse),
         (_, None) => sender::unauthenticated(policy, book, sender),
     }
+}
+
+/// What a client writes in the From header: who has logged in, only addresses of the login.
+pub(crate) fn author(
+    policy: &Policy,
+    book: &mut Book,
+    client: &Client,
+    author: &Address,
+) -> Result<Verdict, Stop> {
+    let Some(login) = client.login.as_ref().filter(|_| policy.sender_login_maps) else {
+        return Ok(Verdict::Accept(Vec::new()));
+    };
+    let refused = sender::authenticated(policy, book, author, &login.user, Unowned::Refuse)?;
+    Ok(match refused {
+        None => Verdict::Accept(Vec::new()),
+        Some(_) => Verdict::Refuse(reply::author_not_owned(author, &login.user)),
+    })
 }
 
 fn unqualified(address: &Address) -> bool {

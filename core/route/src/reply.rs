@@ -48,6 +48,13 @@ pub(crate) fn not_owned(sender: &Address, user: &str) -> Reply {
     Reply::new(553, Enhanced(5, 7, 1), text)
 }
 
+/// A login wrote an address of somebody else, or of nobody, in the From header.
+pub(crate) fn author_not_owned(author: &Address, user: &str) -> Reply {
+    let key = author.lookup_key();
+    let text = format!("<{key}>: From address rejected: not owned by user {user}");
+    Reply::new(553, Enhanced(5, 7, 1), text)
+}
+
 /// Somebody without a login used an address that has an owner.
 pub(crate) fn not_logged_in(sender: &Address) -> Reply {
     let text = format!("<{}>: Sender address rejected: not logged in", sender.lookup_key());

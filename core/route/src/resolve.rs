@@ -45,6 +45,14 @@ pub enum Request {
         /// What the peer gave.
         orig_to: Address,
     },
+    /// An address in the From header of a message: may this client write so? Only those are asked
+    /// who have logged in; the verdict names no delivery.
+    Author {
+        /// The session.
+        client: Arc<Client>,
+        /// The address.
+        author: Address,
+    },
 }
 
 /// News of a resolution.
@@ -117,6 +125,7 @@ impl Resolve {
         match &self.request {
             Request::Recipient { recipient, .. } => recipient,
             Request::Again { to, .. } => to,
+            Request::Author { author, .. } => author,
         }
     }
 
@@ -233,6 +242,7 @@ fn tell(story: &mut Story<'_>, book: &mut Book, request: &Request) -> Result<Ver
             (recipient, recipient)
         }
         Request::Again { to, orig_to } => (to, orig_to),
+        Request::Author { client, author } => return relay::author(policy, book, client, author),
     };
     leads(story, book, start, orig_to)
 }

@@ -26,6 +26,8 @@ pub struct Settings {
     pub maps: BTreeMap<Map, Source>,
     /// Who may log in. Without it nobody may.
     pub logins: Option<Logins>,
+    /// Who has logged in may only write From what is an address of the login, too.
+    pub check_authors: bool,
     /// What is remembered of the tables' answers.
     pub cache: Cache,
     /// Dovecot's `mail_location`: where in a home the mail lies. `%h`, `%u`, `%n`, `%d`, `~`.
@@ -123,6 +125,7 @@ impl Settings {
             policy: Policy::new(hostname),
             maps: BTreeMap::new(),
             logins: None,
+            check_authors: false,
             cache: Cache::default(),
             mail_location: "maildir:~/mailbox".into(),
             allowed_bases: Vec::new(),

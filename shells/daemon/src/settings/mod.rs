@@ -148,6 +148,7 @@ fn start(
         negative: config.cache.negative,
         entries: config.cache.entries,
     };
+    settings.check_authors = config.smtp.reject_from_login_mismatch;
     settings.mail_location = format!("maildir:{}", config.mail.mail_location).into();
     settings.allowed_bases = config.mail.allowed_bases.iter().map(|base| file.at(base)).collect();
     settings.minimum_uid = config.mail.minimum_uid;

@@ -1,9 +1,12 @@
 //! The header of a message that comes in: held until it is complete, so that something is known of
-//! the message before it is written anywhere.
+//! the message before it is written anywhere, and so that a submitted one can be completed.
 
 use bytes::Bytes;
 use memchr::memchr;
+use waypost_mail::Address;
 use waypost_message::header::fields;
+
+use crate::run::submission::{self, Submission};
 
 /// Octets of a header that are held; one that is longer is passed on as far as it came.
 const MAX_HEADER: usize = 128 * 1024;
@@ -18,6 +21,8 @@ pub(crate) struct Header {
     line: usize,
     /// What was learned, once it is complete.
     known: Option<Known>,
+    /// What a submitted message's header needs.
+    submission: Option<Submission>,
 }
 
 /// What the header tells.
@@ -29,15 +34,33 @@ pub(crate) struct Known {
     pub(crate) hops: usize,
     /// Delivered-To fields, in lower case.
     pub(crate) delivered_to: Vec<String>,
+    /// The addresses in From; `None` when they cannot be read.
+    pub(crate) authors: Option<Vec<Address>>,
+    /// It was too long to be held: only its beginning is known, and nothing was edited.
+    pub(crate) cut: bool,
 }
 
 /// The end of a header: behind its empty line, or before a line that cannot be in a header.
 enum End {
     Behind(usize),
     Before(usize),
+    /// There is no more of the message.
+    Here,
+    /// It is longer than what is held.
+    Cut,
 }
 
 impl Header {
+    /// A header that is edited when the message is submitted.
+    pub(crate) fn new(submission: Option<Submission>) -> Self {
+        Self { submission, ..Self::default() }
+    }
+
+    /// True for a submitted message.
+    pub(crate) fn is_submission(&self) -> bool {
+        self.submission.is_some()
+    }
+
     /// Takes the next pieces and gives back what can be passed on; nothing while the header is
     /// incomplete. A line that is no header field ends the header; as Postfix does, the empty line
     /// that should stand there is put in, so that no reader takes the text for a header.
@@ -50,7 +73,8 @@ impl Header {
             self.held.extend_from_slice(&chunk);
             let end = self.find_end();
             if end.is_some() || self.held.len() > MAX_HEADER {
-                let mut out = self.release(end);
+                let end = end.unwrap_or(End::Cut);
+                let mut out = self.release(&end);
                 out.extend(chunks);
                 return out;
             }
@@ -60,7 +84,7 @@ impl Header {
 
     /// What is held at the end of a message that is all header.
     pub(crate) fn finish(&mut self) -> Vec<Bytes> {
-        if self.known.is_some() { Vec::new() } else { self.release(None) }
+        if self.known.is_some() { Vec::new() } else { self.release(&End::Here) }
     }
 
     /// What was learned.
@@ -85,16 +109,21 @@ impl Header {
         None
     }
 
-    fn release(&mut self, end: Option<End>) -> Vec<Bytes> {
+    fn release(&mut self, end: &End) -> Vec<Bytes> {
         let held = Bytes::from(std::mem::take(&mut self.held));
-        let (at, gap) = match end {
-            Some(End::Behind(at)) => (at, false),
-            Some(End::Before(at)) => (at, true),
-            None => (held.len(), false),
+        let at = match end {
+            End::Behind(at) | End::Before(at) => *at,
+            End::Here | End::Cut => held.len(),
         };
-        self.known = Some(learn(&held[..at]));
-        let mut out = vec![held.slice(..at)];
-        if gap {
+        let cut = matches!(end, End::Cut);
+        let block = match &self.submission {
+            Some(submission) if !cut => submission.edit(&held[..at]).into(),
+            _ => held.slice(..at),
+        };
+        let authors = self.submission.as_ref().and_then(|_| submission::authors(&block));
+        self.known = Some(Known { cut, authors, ..learn(&block) });
+        let mut out = vec![block];
+        if matches!(end, End::Before(_)) {
             out.push(Bytes::from_static(b"\r\n"));
         }
         out.push(held.slice(at..));

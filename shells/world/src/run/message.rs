@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use waypost_machine::UnixTime;
-use waypost_mail::{Delivery, Enhanced, Envelope, MailHome, Notify, Reply, Target};
+use waypost_mail::{Client, Delivery, Enhanced, Envelope, MailHome, Notify, Reply, Target};
 use waypost_message::date::DateTime;
 use waypost_message::received::{self, Delivered, Received, With};
 use waypost_queue::{Change, Entry, Origin, Waiting};
@@ -23,6 +23,7 @@ use waypost_smtp::server::Committed;
 use crate::Inner;
 use crate::event::{Agent, Attempt, Event, Status};
 use crate::run::header::{HOPCOUNT_LIMIT, Header};
+use crate::run::submission::{Authors, Submission};
 use crate::spool::{Draft, SpoolError};
 use crate::store::{Error, Incoming, MAX_MAILBOXES, Parcel};
 
@@ -85,7 +86,10 @@ impl Transit {
             }
         }
         let world = Arc::clone(world);
-        let (header, size) = (Header::default(), received.len() as u64);
+        let settings = &world.settings;
+        let submission =
+            Submission::new(&settings.policy, &settings.hostname, &queue_id, &envelope);
+        let (header, size) = (Header::new(submission), received.len() as u64);
         Self {
             world,
             queue_id,
@@ -188,10 +192,32 @@ impl Transit {
         Parcel { home: home.clone(), head: head.into_bytes() }
     }
 
-    /// The message is complete: makes it durable.
-    pub(crate) fn commit(mut self) -> Committed {
+    /// The message is complete.
+    pub(crate) fn complete(&mut self) {
         let rest = self.header.finish();
         self.write(&rest);
+    }
+
+    /// The session that it came in.
+    pub(crate) fn client(&self) -> &Client {
+        &self.envelope.client
+    }
+
+    /// Who is to be checked as its author, once it is complete: nobody, unless that is wanted and it
+    /// came by a login.
+    pub(crate) fn authors(&self) -> Authors {
+        let wanted = self.world.settings.check_authors && self.client().login.is_some();
+        match self.header.known() {
+            Some(known) if wanted && !known.cut => match &known.authors {
+                Some(authors) => Authors::Check(authors.clone()),
+                None => Authors::Unreadable,
+            },
+            _ => Authors::Free,
+        }
+    }
+
+    /// Makes the message durable, once it is complete.
+    pub(crate) fn commit(mut self) -> Committed {
         if self.files.is_none() {
             // A message without a single octet is still a message.
             self.files = Some(self.open());
@@ -223,6 +249,10 @@ impl Transit {
     fn refusal(&self) -> Option<Reply> {
         if self.header.known().is_some_and(|known| known.hops > HOPCOUNT_LIMIT) {
             return Some(Reply::new(554, LOOP, "Error: too many hops"));
+        }
+        if self.header.is_submission() && self.header.known().is_some_and(|known| known.cut) {
+            let text = "Error: message header size exceeds limit";
+            return Some(Reply::new(552, Enhanced(5, 3, 4), text));
         }
         let mut loops = self.finals.iter().map(|it| match &it.delivery.target {
             Target::Undeliverable(reply) if reply.enhanced == Some(Enhanced(5, 4, 6)) => {

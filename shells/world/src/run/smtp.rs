@@ -14,6 +14,7 @@ use crate::promise::{Done, Promise};
 use crate::run::login;
 use crate::run::message::Transit;
 use crate::run::resolve::resolve;
+use crate::run::submission;
 use crate::{Inner, lock};
 
 /// Runs one call.
@@ -49,11 +50,9 @@ pub(crate) fn run(world: &Arc<Inner>, call: Call, done: Done<smtp::Reply>) {
         Call::Commit { message, ticket } => {
             let promise = Promise::new(ticket, done, || Committed::Failed(not_now()));
             let worker = Arc::clone(world);
-            world.files.submit(Some(message.0), move || {
-                promise.keep(match worker.transits.take(message) {
-                    None => Committed::Failed(not_now()),
-                    Some(transit) => transit.commit(),
-                });
+            world.files.submit(Some(message.0), move || match worker.transits.take(message) {
+                None => promise.keep(Committed::Failed(not_now())),
+                Some(transit) => submission::finish(&worker, transit, promise),
             });
         }
         Call::Abort { message, ticket } => {

@@ -1,0 +1,188 @@
+//! What is done to a message because a user sends it.
+
+mod common;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::{NOON, Place, address, call, client, sender};
+use waypost_machine::UnixTime;
+use waypost_mail::{Body, Client, Envelope, Recipient, Reply, Verdict};
+use waypost_smtp::server as smtp;
+use waypost_world::World;
+
+fn route(world: &World, client: &Client, from: &str, to: &str) -> Result<Recipient, Reply> {
+    let (client, sender, recipient) = (Arc::new(client.clone()), sender(from), address(to));
+    let reply = call(world, |ticket| smtp::Call::Recipient { client, sender, recipient, ticket });
+    match reply {
+        smtp::Reply::Verdict(Verdict::Accept(deliveries)) => {
+            Ok(Recipient { address: address(to), deliveries, notify: None, orcpt: None })
+        }
+        smtp::Reply::Verdict(Verdict::Refuse(reply)) => Err(reply),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Sends a message in pieces of a few octets.
+fn send(world: &World, client: &Client, from: &str, to: &str, text: &str) -> Result<(), Reply> {
+    let recipients = vec![route(world, client, from, to)?];
+    let envelope = Arc::new(Envelope {
+        client: client.clone(),
+        sender: sender(from),
+        recipients,
+        arrived: UnixTime { secs: NOON, nanos: 0 },
+        size: None,
+        body: Body::SevenBit,
+        smtputf8: false,
+        ret: None,
+        envid: None,
+    });
+    let message = match call(world, |ticket| smtp::Call::Begin { envelope, ticket }) {
+        smtp::Reply::Begun(smtp::Begun::Ready { message, .. }) => message,
+        smtp::Reply::Begun(smtp::Begun::Failed(reply)) => return Err(reply),
+        other => panic!("{other:?}"),
+    };
+    for piece in text.as_bytes().chunks(4000) {
+        let chunks = vec![Bytes::copy_from_slice(piece)];
+        call(world, |ticket| smtp::Call::Append { message, chunks, ticket });
+    }
+    match call(world, |ticket| smtp::Call::Commit { message, ticket }) {
+        smtp::Reply::Committed(smtp::Committed::Done) => Ok(()),
+        smtp::Reply::Committed(smtp::Committed::Failed(reply)) => Err(reply),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A client of a service for users.
+fn user(login: Option<&str>) -> Client {
+    Client { service: "submission/smtpd".into(), ..client(login) }
+}
+
+/// Takes away the one new message: what stands behind our Received field, and its queue id.
+fn arrived(place: &Place) -> (String, String) {
+    let mails = place.new_mail("mail000");
+    let [mail] = mails.as_slice() else { panic!("{mails:?}") };
+    let (_, rest) = mail.split_once(" id ").unwrap();
+    let (id, _) = rest.split_once('\n').unwrap();
+    let (_, text) = mail.split_once("(UTC)\n").unwrap();
+    let new = place.home().join("mail000/mailbox/new");
+    std::fs::remove_file(new.join(&common::files(&new)[0])).unwrap();
+    (text.to_owned(), id.to_owned())
+}
+
+const BARE: &str = "To: mail000\r\nBcc: secret@example.com\r\nSubject: bare\r\n\r\nBcc: body\r\n";
+
+#[test]
+fn what_is_missing_is_added_and_bcc_goes() {
+    let place = Place::new();
+    let world = place.world();
+    let trusted = Client {
+        peer: waypost_mail::Peer { ip: IpAddr::from([127, 0, 0, 1]), ..client(None).peer },
+        ..user(None)
+    };
+    for (client, from, written) in [
+        (user(Some("mail001")), "mail001@example.com", "<mail001@example.com>"),
+        (trusted, "", "<MAILER-DAEMON@mail.example.com>"),
+    ] {
+        send(&world, &client, from, "mail000@example.com", BARE).unwrap();
+        let (text, id) = arrived(&place);
+        let expected = format!(
+            "To: mail000\nSubject: bare\nDate: Sun, 22 Nov 2026 12:00:00 +0000\nFrom: {written}\n\
+             Message-ID: <20261122120000.{id}@mail.example.com>\n\nBcc: body\n"
+        );
+        assert_eq!(text, expected);
+    }
+    let ids = place.take_events().into_iter().filter_map(|event| match event {
+        waypost_world::Event::MessageId { message_id, .. } => Some(message_id),
+        _ => None,
+    });
+    assert!(ids.into_iter().all(|id| id.starts_with("<20261122120000.")));
+}
+
+#[test]
+fn what_is_whole_stays_as_it_is() {
+    let place = Place::new();
+    let world = place.world();
+    let text = "DATE: never\r\nfrom : <mail001@example.com>\r\nmessage-id:\r\n <1@x>\r\n\
+        Return-Path: <x@y>\r\n\r\n.\r\n..two dots\r\n";
+    let from = "mail001@example.com";
+    send(&world, &user(Some("mail001")), from, "mail000@example.com", text).unwrap();
+    assert_eq!(arrived(&place).0, text.replace('\r', ""));
+}
+
+#[test]
+fn mail_of_other_servers_stays_as_it_is() {
+    let place = Place::new();
+    let world = place.world();
+    // The last one is from mynetworks, but on port 25: a relay, for all that we know.
+    let relay = Client {
+        peer: waypost_mail::Peer { ip: IpAddr::from([127, 0, 0, 1]), ..client(None).peer },
+        ..client(None)
+    };
+    for client in [client(None), user(None), relay] {
+        send(&world, &client, "a@elsewhere.test", "mail000@example.com", BARE).unwrap();
+        assert_eq!(arrived(&place).0, BARE.replace('\r', ""));
+    }
+}
+
+/// Bcc could stand in the part that is not held.
+#[test]
+fn a_header_too_long_to_be_edited_is_refused() {
+    let place = Place::new();
+    let world = place.world();
+    let text = format!("{}Bcc: secret@example.com\r\n\r\nx\r\n", "X: y\r\n".repeat(30_000));
+    let from = "mail001@example.com";
+    let reply = send(&world, &user(Some("mail001")), from, "mail000@example.com", &text);
+    let reply = reply.unwrap_err().to_string();
+    assert_eq!(reply, "552 5.3.4 Error: message header size exceeds limit");
+    assert_eq!(place.new_mail("mail000"), Vec::<String>::new());
+    // Nothing is edited in mail from elsewhere, so there it is taken.
+    send(&world, &client(None), "a@elsewhere.test", "mail000@example.com", &text).unwrap();
+    assert_eq!(arrived(&place).0, text.replace('\r', ""));
+}
+
+#[test]
+fn who_may_write_from() {
+    let place = Place::new();
+    let from = "mail001@example.com";
+    let send = |world: &World, client: &Client, header: &str| {
+        let text = format!("{header}\r\n\r\nx\r\n");
+        send(world, client, from, "mail000@example.com", &text).map_err(|it| it.to_string())
+    };
+    let mail001 = user(Some("mail001"));
+    let foreign = "From: Chief <chief@bank.test>";
+    let world = place.world();
+    assert_eq!(send(&world, &mail001, foreign), Ok(()));
+    world.stop();
+    drop(world);
+
+    let mut settings = place.settings();
+    settings.check_authors = true;
+    let world = World::start(settings).unwrap();
+    for header in [
+        "From: <mail001@example.com>",
+        "From: Me <MAIL001@example.com>, Also me <mail001@mail.example.com>",
+        "From: We: mail001@example.com, mail001@mail.example.com;",
+        // Our own, then.
+        "To: x",
+    ] {
+        assert_eq!(send(&world, &mail001, header), Ok(()), "{header}");
+    }
+    let refused = |header| send(&world, &mail001, header).unwrap_err();
+    let not_owned =
+        |who| format!("553 5.7.1 <{who}>: From address rejected: not owned by user mail001");
+    assert_eq!(refused(foreign), not_owned("chief@bank.test"));
+    let both = "From: mail001@example.com, mail000@example.com";
+    assert_eq!(refused(both), not_owned("mail000@example.com"));
+    assert_eq!(refused("From: mail001@example.com\r\nFrom: a@b.test"), not_owned("a@b.test"));
+    let many = format!("From: {}", "mail001@example.com, ".repeat(30));
+    for header in ["From: ", "From: nobody@", "From: undisclosed:;", &many] {
+        let reply = refused(header);
+        assert!(reply.starts_with("55") && reply.contains(" 5.7.1 "), "{header}: {reply}");
+    }
+    // Other servers write what they like.
+    let text = format!("{foreign}\r\n\r\nx\r\n");
+    let sent = self::send(&world, &client(None), "a@bank.test", "mail000@example.com", &text);
+    assert_eq!(sent, Ok(()));
+}
