@@ -22,6 +22,8 @@ const ARROWS: &[Row] = &[
     ("core/route", "machine mail", "thiserror"),
     ("core/dns", "machine mail", "hickory-proto thiserror"),
     ("core/queue", "machine mail message", "thiserror"),
+    // Hashes of certificates are what TLSA records and fingerprints are made of.
+    ("core/tls", "", "sha2 thiserror"),
     ("core/config", "mail route", "thiserror toml"),
     ("shells/driver", "machine", "bytes rustls thiserror tracing"),
     ("shells/resolver", "dns machine", "rustix tracing"),
