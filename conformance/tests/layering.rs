@@ -21,7 +21,7 @@ const ARROWS: &[Row] = &[
     ("core/auth", "machine sasl", "thiserror"),
     ("core/route", "machine mail", "thiserror"),
     ("core/dns", "machine mail", "hickory-proto thiserror"),
-    ("core/queue", "machine mail message", "thiserror"),
+    ("core/queue", "machine mail message", "crc32fast thiserror"),
     // Hashes of certificates are what TLSA records and fingerprints are made of.
     ("core/tls", "", "sha2 thiserror"),
     ("core/config", "mail route", "thiserror toml"),
@@ -30,7 +30,7 @@ const ARROWS: &[Row] = &[
     (
         "shells/world",
         "auth imap ldap machine mail maildir message queue route sasl smtp",
-        "arc-swap argon2 base64 bcrypt bytes memchr nix pbkdf2 rustix sha-crypt sha1 sha2 \
+        "arc-swap argon2 base64 bcrypt bytes crc32fast memchr nix pbkdf2 rustix sha-crypt sha1 sha2 \
          subtle thiserror tracing yescrypt",
     ),
     (

@@ -36,7 +36,20 @@ pub enum Change {
 impl Change {
     /// The line to append.
     pub fn encode(&self) -> String {
+        Self::encode_all(core::slice::from_ref(self))
+    }
+
+    /// The line to append for what happened together: a crash leaves all of it, or nothing. Empty
+    /// when nothing happened.
+    pub fn encode_all(changes: &[Self]) -> String {
         let mut out = String::new();
+        if let Some(line) = changes.iter().map(Self::write).reduce(Line::and) {
+            line.finish(&mut out);
+        }
+        out
+    }
+
+    fn write(&self) -> Line {
         match self {
             Self::Done(n) => Line::new("done").plain(n),
             Self::Tried(n, next) => Line::new("tried").plain(n).plain(next.secs).plain(next.nanos),
@@ -53,8 +66,6 @@ impl Change {
             Self::Held(held) => Line::new("held").plain(u8::from(*held)),
             Self::Warned => Line::new("warned"),
         }
-        .finish(&mut out);
-        out
     }
 
     pub(crate) fn read(kind: &str, fields: &mut Fields<'_>) -> Option<Self> {

@@ -4,7 +4,7 @@
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `waypost-spool 1 ID ..` | the message as it was accepted |
+//! | `waypost-spool 2 ID ..` | the message as it was accepted |
 //! | `rcpt ..` | a recipient that waits |
 //! | `free N` | N places that nobody has any more |
 //! | `ready N` | N places stand above; without this line the entry was never finished |
@@ -18,7 +18,9 @@
 //! | `held 1` | the admin holds it; `0`: no more |
 //! | `warned` | the sender was told of the delay |
 //!
-//! Later lines are appended, so that a crash at any moment leaves either the state before or after.
+//! Later lines are appended, so that a crash at any moment leaves either the state before or after;
+//! what happened together stands in one line. Each line has a checksum: a last line that is bad was
+//! torn by a crash and does not count, a bad one with others behind it makes the file unusable.
 
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -29,7 +31,7 @@ use waypost_machine::UnixTime;
 use crate::change::Change;
 use crate::diagnosis::Diagnosis;
 use crate::origin::Origin;
-use crate::record::{self, Line};
+use crate::record::{self, Fields, Line};
 use crate::waiting::{State, Waiting};
 
 /// Places that may be free: alias expansion makes at most a thousand of each of a thousand.
@@ -67,6 +69,9 @@ pub enum Fault {
     /// Written by a later version.
     #[error("written by a later version")]
     Version,
+    /// Not what was written there.
+    #[error("damaged")]
+    Damaged,
     /// The file ends before its recipients are complete: the message was never accepted.
     #[error("incomplete")]
     Incomplete,
@@ -110,40 +115,47 @@ impl Entry {
     /// Reads a file. What was torn off its end after it was complete does not count.
     ///
     /// # Errors
-    /// When the file never was a complete entry.
+    /// When the file never was a complete entry, or is damaged.
     pub fn decode(file: &[u8]) -> Result<Self, EntryError> {
-        let mut lines = record::lines(file).zip(1..);
+        let mut lines = record::lines(file).zip(1..).peekable();
         let fail = |line, fault| EntryError { line, fault };
-        let (mut first, _) = lines.next().ok_or_else(|| fail(1, Fault::Magic))?;
+        let first = lines.next().and_then(|(first, _)| record::records(first?).next());
+        let mut first = first.ok_or_else(|| fail(1, Fault::Magic))?;
         let origin = Origin::read(&mut first).map_err(|fault| fail(1, fault))?;
         let mut entry = Self::new(origin, Vec::new());
         let mut ready = false;
-        for (mut fields, line) in lines {
-            let kind = fields.text().ok_or_else(|| fail(line, Fault::Nonsense))?;
-            let good = match (kind.as_ref(), ready) {
-                ("rcpt", false) => {
-                    Waiting::read(&mut fields).map(|waiting| entry.recipients.push(Some(waiting)))
+        while let Some((line, number)) = lines.next() {
+            let Some(line) = line else {
+                if lines.peek().is_some() {
+                    return Err(fail(number, Fault::Damaged));
                 }
-                ("free", false) => fields.plain::<usize>().and_then(|count| {
-                    let places = entry.recipients.len().checked_add(count)?;
-                    (places <= MAX_PLACES).then(|| entry.recipients.resize(places, None))
-                }),
-                ("ready", false) => {
-                    ready = true;
-                    fields
-                        .plain::<usize>()
-                        .filter(|count| *count == entry.recipients.len())
-                        .map(drop)
-                }
-                ("rcpt" | "ready", true) => None,
-                (_, true) => {
-                    Change::read(&kind, &mut fields).and_then(|change| entry.apply(change))
-                }
-                _ => None,
+                break;
             };
-            good.ok_or_else(|| fail(line, Fault::Nonsense))?;
+            for mut record in record::records(line) {
+                let read = entry.read(&mut record, &mut ready);
+                read.ok_or_else(|| fail(number, Fault::Nonsense))?;
+            }
         }
         if ready { Ok(entry) } else { Err(fail(0, Fault::Incomplete)) }
+    }
+
+    /// Reads one record behind the first.
+    fn read(&mut self, fields: &mut Fields<'_>, ready: &mut bool) -> Option<()> {
+        let kind = fields.text()?;
+        match (kind.as_ref(), *ready) {
+            ("rcpt", false) => self.recipients.push(Some(Waiting::read(fields)?)),
+            ("free", false) => {
+                let places = self.recipients.len().checked_add(fields.plain()?)?;
+                if places > MAX_PLACES {
+                    return None;
+                }
+                self.recipients.resize(places, None);
+            }
+            ("ready", false) if fields.plain() == Some(self.recipients.len()) => *ready = true,
+            ("rcpt" | "ready", _) | (_, false) => return None,
+            (_, true) => self.apply(Change::read(&kind, fields)?)?,
+        }
+        Some(())
     }
 
     /// How many bytes at the start of a file are whole lines. What follows was torn in a crash and

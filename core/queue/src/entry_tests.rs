@@ -39,6 +39,7 @@ fn entry() -> Entry {
             arrived: at(-1),
             sender: ReversePath::Address(address("sender@elsewhere.test")),
             size: 356,
+            checksum: Some(7),
             message_id: "<a\u{e4}@b>".into(),
             body: Body::EightBitMime,
             smtputf8: true,
@@ -72,7 +73,7 @@ fn why() -> Arc<Diagnosis> {
 fn written_and_read() {
     let entry = entry();
     let file = entry.encode();
-    assert!(file.contains("\twaypost-spool\t1\t4gXyZ1abcd\t"), "{file}");
+    assert!(file.contains("\twaypost-spool\t2\t4gXyZ1abcd\t"), "{file}");
     assert_eq!(Entry::decode(file.as_bytes()).unwrap(), entry);
     let null = Entry {
         origin: Origin {
@@ -134,12 +135,55 @@ fn faults_are_named() {
     assert_eq!(error(""), Fault::Magic);
     assert_eq!(error("hello\n"), Fault::Magic);
     let mut newer = String::new();
-    Line::new(MAGIC).plain(2).finish(&mut newer);
+    Line::new(MAGIC).plain(3).finish(&mut newer);
     assert_eq!(error(&newer), Fault::Version);
     let cut = file.rfind("ready").unwrap();
     assert_eq!(error(&file[..cut]), Fault::Incomplete);
     let twice = format!("{file}{}", Change::Done(9).encode());
     assert_eq!(error(&twice), Fault::Nonsense);
+    for line in file.lines().skip(1) {
+        let changed = format!("{}{}", file.replace(line, &line.to_uppercase()), file);
+        assert_eq!(error(&changed), Fault::Damaged);
+    }
+}
+
+/// Written by version 1, which had no checksum of the body and a line for each change.
+#[test]
+fn older_entries_are_read() {
+    let mut entry = Entry { origin: Origin { checksum: None, ..entry().origin }, ..entry() };
+    let newer = entry.encode();
+    let (first, rest) = newer.split_once('\n').unwrap();
+    let first = first[9..].strip_suffix("\t-").unwrap().replace("\t2\t", "\t1\t");
+    let older = format!("{:08x}\t{first}\n{rest}", crc32fast::hash(first.as_bytes()));
+    assert_eq!(Entry::decode(older.as_bytes()).unwrap(), entry);
+    let changes = [Change::Tried(0, at(9)), Change::Done(0)];
+    let longer = format!("{older}{}", Change::encode_all(&changes));
+    for change in changes {
+        entry.apply(change).unwrap();
+    }
+    assert_eq!(Entry::decode(longer.as_bytes()).unwrap(), entry);
+    assert_eq!(Entry::decode(entry.encode().as_bytes()).unwrap(), entry);
+}
+
+#[test]
+fn what_happens_together_is_there_together() {
+    let mut entry = entry();
+    let before = entry.clone();
+    let file = entry.encode();
+    let others = vec![waiting("x@remote.test", Target::Remote)];
+    let changes = [Change::Became(2, others), Change::Failed(4, why()), Change::Warned];
+    let line = Change::encode_all(&changes);
+    assert_eq!(line.lines().count(), 1);
+    for change in changes {
+        entry.apply(change).unwrap();
+    }
+    let mut longer = format!("{file}{line}").into_bytes();
+    assert_eq!(Entry::decode(&longer).unwrap(), entry);
+    // A disk may keep the later blocks of a write and lose the earlier.
+    longer[file.len()..file.len() + 40].fill(0);
+    assert_eq!(Entry::decode(&longer).unwrap(), before);
+    assert_eq!(Entry::whole(&longer), file.len());
+    assert_eq!(Change::encode_all(&[]), "");
 }
 
 proptest! {
@@ -172,14 +216,25 @@ proptest! {
         let _ = Entry::decode(&file);
     }
 
+    /// It is noticed, or only the last thing that happened is forgotten.
     #[test]
-    fn a_flipped_byte_never_changes_the_meaning(place in 0usize..4000, flip in 1u8..=255) {
-        let entry = entry();
-        let mut file = entry.encode().into_bytes();
+    fn a_flipped_byte_never_changes_the_meaning(place: usize, flip in 1u8..=255, steps in 0usize..4) {
+        let mut entry = entry();
+        let mut file = entry.encode();
+        let mut states = vec![entry.clone()];
+        for n in 0..steps {
+            let change = if n % 2 == 0 { Change::Done(n) } else { Change::Tried(n, at(7)) };
+            file.push_str(&change.encode());
+            entry.apply(change);
+            states.push(entry.clone());
+        }
+        let mut file = file.into_bytes();
         let place = place % file.len();
         file[place] ^= flip;
         if let Ok(read) = Entry::decode(&file) {
-            prop_assert_eq!(read, entry);
+            // A line end that is gone takes two lines with it.
+            let last = states.len().saturating_sub(3);
+            prop_assert!(states[last..states.len() - 1].contains(&read));
         }
     }
 }

@@ -10,7 +10,8 @@ use crate::entry::Fault;
 use crate::record::{Fields, Line, boxed, time};
 
 pub(crate) const MAGIC: &str = "waypost-spool";
-const VERSION: u32 = 1;
+/// The version that is written. Version 1 had no checksum of the body.
+const VERSION: u32 = 2;
 
 /// What is known of a message from its acceptance.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct Origin {
     pub sender: ReversePath,
     /// Octets of the body file.
     pub size: u64,
+    /// CRC-32 of the body file (that of zip); `None` when the entry is older than that.
+    pub checksum: Option<u32>,
     /// Message-ID as written; empty without.
     pub message_id: Box<str>,
     /// `BODY=`
@@ -63,6 +66,7 @@ impl Origin {
             .option(ret)
             .option(self.envid.as_deref())
             .option(self.login.as_deref())
+            .option(self.checksum.map(|sum| sum.to_string()).as_deref())
     }
 
     pub(crate) fn read(fields: &mut Fields<'_>) -> Result<Self, Fault> {
@@ -70,13 +74,13 @@ impl Origin {
             return Err(Fault::Magic);
         }
         match fields.plain::<u32>() {
-            Some(VERSION) => Self::read_fields(fields).ok_or(Fault::Nonsense),
             Some(version) if version > VERSION => Err(Fault::Version),
-            _ => Err(Fault::Nonsense),
+            Some(version) => Self::read_fields(fields, version).ok_or(Fault::Nonsense),
+            None => Err(Fault::Nonsense),
         }
     }
 
-    fn read_fields(fields: &mut Fields<'_>) -> Option<Self> {
+    fn read_fields(fields: &mut Fields<'_>, version: u32) -> Option<Self> {
         Some(Self {
             queue_id: boxed(fields.text()?),
             arrived: time(fields)?,
@@ -100,6 +104,10 @@ impl Origin {
             },
             envid: fields.option()?.map(boxed),
             login: fields.option()?.map(boxed),
+            checksum: match version {
+                1 => None,
+                _ => fields.option()?.map(|sum| sum.parse()).transpose().ok()?,
+            },
         })
     }
 }

@@ -1,7 +1,10 @@
 //! The lines of a spool entry: `CHECKSUM TAB field TAB field .. LF`.
 //!
-//! Each line carries its own checksum, so a file that was torn anywhere, also in the middle of a
-//! line, still gives every whole line before the tear.
+//! Each line carries its own checksum (CRC-32 as in zip, eight hexadecimal digits), so a file that
+//! was torn anywhere, also in the middle of a line, still gives every whole line before the tear.
+//! What is appended at a time is one line, of one or more records with a field `\;` in between. So
+//! only the last line can be torn, also on a disk that keeps the later blocks of a write and loses
+//! the earlier; one that is bad with others behind it was damaged.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -11,28 +14,8 @@ use core::fmt::Write;
 
 use waypost_machine::UnixTime;
 
-/// CRC-32 (ISO-HDLC, as in zip).
-fn crc32(bytes: &[u8]) -> u32 {
-    const fn table() -> [u32; 256] {
-        let mut table = [0; 256];
-        let mut n = 0;
-        while n < 256 {
-            let mut value = n as u32;
-            let mut bit = 0;
-            while bit < 8 {
-                value = if value & 1 == 1 { 0xEDB8_8320 ^ (value >> 1) } else { value >> 1 };
-                bit += 1;
-            }
-            table[n] = value;
-            n += 1;
-        }
-        table
-    }
-    static TABLE: [u32; 256] = table();
-    !bytes
-        .iter()
-        .fold(!0, |crc: u32, byte| TABLE[((crc ^ u32::from(*byte)) & 0xFF) as usize] ^ (crc >> 8))
-}
+/// Between two records of one line. No text is ever written like this.
+const AND: &str = "\t\\;\t";
 
 /// Writes one line.
 #[derive(Default)]
@@ -78,37 +61,47 @@ impl Line {
         }
     }
 
+    /// Adds another record to the line.
+    pub(crate) fn and(mut self, other: Self) -> Self {
+        self.0.push_str(AND);
+        self.0.push_str(&other.0);
+        self
+    }
+
     /// Ends the line.
     pub(crate) fn finish(self, out: &mut String) {
-        writeln!(out, "{:08x}\t{}", crc32(self.0.as_bytes()), self.0)
+        writeln!(out, "{:08x}\t{}", crc32fast::hash(self.0.as_bytes()), self.0)
             .expect("invariant: writing to a String cannot fail");
     }
 }
 
-/// The whole lines of a file, up to the first one that is torn or does not match its checksum.
-pub(crate) fn lines(file: &[u8]) -> impl Iterator<Item = Fields<'_>> {
-    bodies(file).map(|(_, body)| Fields(body.split('\t')))
+/// The lines of a file, without checksums; `None` for one that is bad, or not ended.
+pub(crate) fn lines(file: &[u8]) -> impl Iterator<Item = Option<&str>> {
+    file.split_inclusive(|byte| *byte == b'\n').map(good)
 }
 
-/// How many bytes the whole lines take.
+/// How many bytes the whole lines before the first bad one take.
 pub(crate) fn whole(file: &[u8]) -> usize {
-    bodies(file).last().map_or(0, |(end, _)| end)
+    let lines = file.split_inclusive(|byte| *byte == b'\n');
+    lines.take_while(|line| good(line).is_some()).map(<[u8]>::len).sum()
 }
 
-/// The whole lines without their checksums, each with the place behind it.
-fn bodies(file: &[u8]) -> impl Iterator<Item = (usize, &str)> {
-    let mut at = 0;
-    core::iter::from_fn(move || {
-        let end = at + file[at..].iter().position(|byte| *byte == b'\n')?;
-        let line = core::str::from_utf8(&file[at..end]).ok()?;
-        let (sum, body) = line.split_once('\t')?;
-        let good = sum.len() == 8 && u32::from_str_radix(sum, 16) == Ok(crc32(body.as_bytes()));
-        at = end + 1;
-        good.then_some((at, body))
-    })
+fn good(line: &[u8]) -> Option<&str> {
+    let line = core::str::from_utf8(line.strip_suffix(b"\n")?).ok()?;
+    let (sum, body) = line.split_once('\t')?;
+    // No other way of writing the number: a checksum that was changed is a changed line.
+    let digits = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let plain = sum.len() == 8 && sum.bytes().all(digits);
+    let known = u32::from_str_radix(sum, 16).ok()?;
+    (plain && known == crc32fast::hash(body.as_bytes())).then_some(body)
 }
 
-/// Reads the fields of one line.
+/// The records of one line.
+pub(crate) fn records(line: &str) -> impl Iterator<Item = Fields<'_>> {
+    line.split(AND).map(|record| Fields(record.split('\t')))
+}
+
+/// Reads the fields of one record.
 pub(crate) struct Fields<'a>(core::str::Split<'a, char>);
 
 impl<'a> Fields<'a> {
@@ -167,16 +160,11 @@ mod tests {
     use std::string::ToString;
 
     #[test]
-    fn the_check_value_of_crc32() {
-        assert_eq!(crc32(b"123456789"), 0xCBF4_3926);
-    }
-
-    #[test]
     fn fields_come_back() {
         let mut out = String::new();
         Line::new("K").text("a\tb\\c\nd").plain(-7).option(None).option(Some("-")).finish(&mut out);
         assert_eq!(out.lines().count(), 1);
-        let mut fields = lines(out.as_bytes()).next().unwrap();
+        let mut fields = records(lines(out.as_bytes()).next().flatten().unwrap()).next().unwrap();
         assert_eq!(fields.text().unwrap(), "K");
         assert_eq!(fields.text().unwrap(), "a\tb\\c\nd");
         assert_eq!(fields.plain::<i64>(), Some(-7));
@@ -186,17 +174,30 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_line_ends_the_file() {
+    fn records_share_a_line() {
+        let mut out = String::new();
+        Line::new("a").text("\\;").and(Line::new("b").text(";")).finish(&mut out);
+        let line = lines(out.as_bytes()).next().flatten().unwrap();
+        let mut read = Vec::new();
+        for mut fields in records(line) {
+            read.push((fields.text().unwrap(), fields.text().unwrap()));
+        }
+        assert_eq!(read, [("a".into(), "\\;".into()), ("b".into(), ";".into())]);
+    }
+
+    #[test]
+    fn a_bad_line_is_told_from_good_ones() {
         let mut out = String::new();
         for word in ["a", "b", "c"] {
             Line::new(word).finish(&mut out);
         }
-        let broken = out.replace("\tb\n", "\tx\n");
-        let kinds = |file: &str| -> Vec<String> {
-            lines(file.as_bytes()).filter_map(|mut f| f.text().map(|t| t.to_string())).collect()
+        let is_good = |file: &str| -> Vec<bool> {
+            lines(file.as_bytes()).map(|line| line.is_some()).collect()
         };
-        assert_eq!(kinds(&out), ["a", "b", "c"]);
-        assert_eq!(kinds(&broken), ["a"]);
-        assert_eq!(kinds(&out[..out.len() - 1]), ["a", "b"]);
+        assert_eq!(is_good(&out), [true; 3]);
+        assert_eq!(is_good(&out.replace("\tb\n", "\tx\n")), [true, false, true]);
+        assert_eq!(is_good(&out[..out.len() - 1]), [true, true, false]);
+        assert_eq!(is_good(&out.to_uppercase()), [false; 3]);
+        assert_eq!(whole(out.replace("\tb\n", "\tx\n").as_bytes()), out.len() / 3);
     }
 }

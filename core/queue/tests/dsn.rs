@@ -44,6 +44,7 @@ fn entry(queue_id: &str, seconds: i64, recipients: Vec<Waiting>) -> Entry {
         arrived: UnixTime { secs: 1_795_333_980 + seconds, nanos: 0 },
         sender: ReversePath::Address(address("mail001@example.com")),
         size: 500,
+        checksum: None,
         message_id: "<x@client.example.net>".into(),
         body: Body::EightBitMime,
         smtputf8: false,

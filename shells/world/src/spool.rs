@@ -49,6 +49,7 @@ pub(crate) struct Draft {
     id: Box<str>,
     body: Box<dyn File>,
     size: u64,
+    sum: crc32fast::Hasher,
     kept: bool,
 }
 
@@ -61,7 +62,14 @@ impl Spool {
     pub(crate) fn begin(&self, id: &str) -> Result<Draft, SpoolError> {
         let path = self.path(id, "body");
         let body = self.fs.create(&path, MODE).map_err(|error| at(&path, error))?;
-        Ok(Draft { spool: self.clone(), id: id.into(), body, size: 0, kept: false })
+        Ok(Draft {
+            spool: self.clone(),
+            id: id.into(),
+            body,
+            size: 0,
+            sum: crc32fast::Hasher::new(),
+            kept: false,
+        })
     }
 
     /// Who waits for a message.
@@ -74,7 +82,7 @@ impl Spool {
     /// Notes what happened to recipients, durably.
     pub(crate) fn record(&self, id: &str, changes: &[Change]) -> Result<(), SpoolError> {
         let path = self.path(id, "entry");
-        let text: String = changes.iter().map(Change::encode).collect();
+        let text = Change::encode_all(changes);
         let append = || {
             let mut file = self.fs.append(&path)?;
             if is_torn(&*file)? {
@@ -234,6 +242,7 @@ impl Draft {
             let written = self.body.write_all(chunk);
             written.map_err(|error| at(&self.spool.path(&self.id, "body"), error))?;
             self.size += chunk.len() as u64;
+            self.sum.update(chunk);
         }
         Ok(())
     }
@@ -241,6 +250,7 @@ impl Draft {
     /// Makes the message durable, for those who wait in this entry.
     pub(crate) fn commit(mut self, entry: &mut Entry) -> Result<(), SpoolError> {
         entry.origin.size = self.size;
+        entry.origin.checksum = Some(self.sum.clone().finalize());
         self.body.sync().map_err(|error| at(&self.spool.path(&self.id, "body"), error))?;
         if let Err(error) = self.spool.write(&self.id, entry) {
             // It may have got its name before the sync failed; then it must not come back.

@@ -27,6 +27,7 @@ fn entry(id: &str, recipients: usize) -> Entry {
             arrived: at(1),
             sender: ReversePath::Null,
             size: 0,
+            checksum: None,
             message_id: "".into(),
             body: Body::SevenBit,
             smtputf8: false,

@@ -107,6 +107,7 @@ impl Sim {
             arrived: self.now.wall,
             sender,
             size: 1,
+            checksum: None,
             message_id: "".into(),
             body: Body::SevenBit,
             smtputf8: false,

@@ -345,6 +345,7 @@ impl Transit {
                 arrived: envelope.arrived,
                 sender: envelope.sender.clone(),
                 size: 0,
+                checksum: None,
                 message_id: self.message_id(),
                 body: envelope.body,
                 smtputf8: envelope.smtputf8,
