@@ -6,6 +6,7 @@ pub mod corpus;
 pub mod daemon;
 pub mod net;
 pub mod notation;
+pub mod nsd;
 pub mod pattern;
 pub mod programs;
 pub mod replay;
