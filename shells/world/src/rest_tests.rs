@@ -35,6 +35,7 @@ fn entry(name: &str, recipients: Vec<Waiting>) -> Entry {
         arrived: UnixTime { secs: 1, nanos: 0 },
         sender: ReversePath::Null,
         size: 20,
+        checksum: None,
         message_id: "".into(),
         body: Body::SevenBit,
         smtputf8: false,
