@@ -240,6 +240,10 @@ pub struct Cache {
 pub struct Limits {
     pub connections: usize,
     pub connections_per_address: usize,
+    pub user_messages_per_hour: u32,
+    pub user_recipients_per_hour: u32,
+    pub client_messages_per_hour: u32,
+    pub client_recipients_per_hour: u32,
     pub file_threads: usize,
     pub stop_timeout: Duration,
 }
@@ -278,6 +282,9 @@ pub enum LogLevel {
     Debug,
     Trace,
 }
+
+/// A limit that is none.
+const MANY: u32 = 100_000_000;
 
 pub(crate) fn read(r: &mut Reader<'_>) -> Config {
     let hostname = hostname(r);
@@ -322,6 +329,10 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
         limits: Limits {
             connections: r.size("limits.connections", 1..=1_000_000),
             connections_per_address: r.size("limits.connections_per_address", 1..=1_000_000),
+            user_messages_per_hour: r.count("limits.user_messages_per_hour", 0..=MANY),
+            user_recipients_per_hour: r.count("limits.user_recipients_per_hour", 0..=MANY),
+            client_messages_per_hour: r.count("limits.client_messages_per_hour", 0..=MANY),
+            client_recipients_per_hour: r.count("limits.client_recipients_per_hour", 0..=MANY),
             file_threads: r.size("limits.file_threads", 1..=1000),
             stop_timeout: r.duration("limits.stop_timeout"),
         },

@@ -314,6 +314,26 @@ pub const KEYS: &[Key] = &[
         "50",
         "Connections at once of one client address (Postfix:\nsmtpd_client_connection_count_limit); an IPv6 client counts by its /64.",
     ),
+    key(
+        "limits.user_messages_per_hour",
+        "500",
+        "Messages that one login may send, so that a stolen password does little harm; 0: any\nnumber. What is too much is deferred (450), and the log names the login.",
+    ),
+    key(
+        "limits.user_recipients_per_hour",
+        "2000",
+        "Recipients that one login may send to; 0: any number.",
+    ),
+    key(
+        "limits.client_messages_per_hour",
+        "0",
+        "Messages that one client address may send without a login (Postfix:\nsmtpd_client_message_rate_limit); 0: any number. mynetworks always may; an IPv6 client counts by\nits /64.",
+    ),
+    key(
+        "limits.client_recipients_per_hour",
+        "0",
+        "Recipients that one client address may send to without a login (Postfix:\nsmtpd_client_recipient_rate_limit); 0: any number.",
+    ),
     key("limits.file_threads", "32", "Threads that wait for the disk."),
     key(
         "limits.stop_timeout",

@@ -71,21 +71,23 @@ pub struct Rates {
 }
 
 impl Default for Rates {
-    /// 200 messages and 1000 recipients an hour for a login, no limit for clients, 10,000 keys.
+    /// 500 messages and 2000 recipients an hour for a login, no limit for clients, 10,000 keys.
     fn default() -> Self {
         let period = Duration::from_secs(3600);
-        Self { login: [200, 1000], client: [0, 0], period, keys: 10_000 }
+        Self { login: [500, 2000], client: [0, 0], period, keys: 10_000 }
     }
 }
 
 /// A limit was reached: what the log says; [`RateExceeded::reply`] is what the client is told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("rate limit: {key} has sent its {limit} {what} in {period:?}; again in {wait:?}")]
+#[error("{} rate limit exceeded: {count} from {key}", .what.in_log())]
 pub struct RateExceeded {
     /// Whose.
     pub key: RateKey,
-    /// `messages` or `recipients`.
-    pub what: &'static str,
+    /// What there is too much of.
+    pub what: Counted,
+    /// How many there would be, with what was asked for.
+    pub count: u32,
     /// How many are allowed.
     pub limit: u32,
     /// In which time.
@@ -95,16 +97,41 @@ pub struct RateExceeded {
 }
 
 impl RateExceeded {
-    /// `450 4.7.1`, so that mail programs try again by themselves.
+    /// `450 4.7.1`, so that mail programs try again by themselves. It begins as in Postfix
+    /// (smtpd_client_message_rate_limit).
     pub fn reply(&self) -> Reply {
-        let minutes = self.wait.as_secs().div_ceil(60);
+        let minutes = self.wait.as_secs().div_ceil(60).max(1);
+        let much = match self.what {
+            Counted::Messages => "much mail",
+            Counted::Recipients => "many recipients",
+        };
+        let who = alloc::format!("{}", self.key);
+        let (_, who) = who.split_once(' ').unwrap_or_default();
         let text = alloc::format!(
-            "Too many {} sent: {} are allowed in {}; try again in {minutes} minutes",
-            self.what,
+            "Error: too {much} from {who}: {} {} are allowed in {}; try again in {minutes} minutes",
             self.limit,
+            self.what.name(),
             period(self.period),
         );
         Reply::new(450, Enhanced(4, 7, 1), text)
+    }
+}
+
+impl Counted {
+    /// `messages`, `recipients`
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Recipients => "recipients",
+        }
+    }
+
+    /// As the warnings of Postfix call it.
+    fn in_log(self) -> &'static str {
+        match self {
+            Self::Messages => "Message delivery request",
+            Self::Recipients => "Recipient address",
+        }
     }
 }
 
@@ -186,7 +213,8 @@ impl RateLimiter {
         if level > period {
             return Err(RateExceeded {
                 key: key.clone(),
-                what: ["messages", "recipients"][index],
+                what,
+                count: u32::try_from(level.div_ceil(each.max(1))).unwrap_or(u32::MAX),
                 limit,
                 period: self.rates.period,
                 wait: Duration::from_nanos(level - period),
@@ -261,11 +289,12 @@ mod tests {
         assert_eq!(error.wait, Duration::from_secs(360));
         assert_eq!(
             error.to_string(),
-            "rate limit: login a has sent its 10 messages in 3600s; again in 360s"
+            "Message delivery request rate limit exceeded: 11 from login a"
         );
         assert_eq!(
             error.reply().to_string(),
-            "450 4.7.1 Too many messages sent: 10 are allowed in one hour; try again in 6 minutes"
+            "450 4.7.1 Error: too much mail from a: 10 messages are allowed in one hour; \
+             try again in 6 minutes"
         );
         limiter.take(now, &login("b"), Counted::Messages, 10).unwrap();
         limiter.take(now, &login("a"), Counted::Recipients, 10_000).unwrap();

@@ -75,6 +75,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use waypost_imap::server as imap;
 use waypost_machine::{Answer, Secret};
 use waypost_route::Policy;
+use waypost_route::rate::RateLimiter;
 use waypost_sasl::{Credentials, Verified};
 use waypost_smtp::server as smtp;
 
@@ -114,6 +115,8 @@ pub(crate) struct Inner {
     transits: Transits,
     queue: Arc<Queue>,
     queue_ids: QueueIds,
+    /// What users and clients have sent lately.
+    rates: Mutex<RateLimiter>,
     /// Threads for work on files.
     files: Pool,
     /// Threads for comparing passwords.
@@ -215,6 +218,7 @@ impl World {
             transits: Transits::default(),
             queue,
             queue_ids: QueueIds::default(),
+            rates: Mutex::new(RateLimiter::new(settings.rates)),
             files: Pool::start("file", settings.file_threads).map_err(threads)?,
             policy: Arc::new(settings.policy.clone()),
             lookups,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use waypost_ldap::Table;
 use waypost_ldap::attrs::Accounts;
+use waypost_route::rate::Rates;
 use waypost_route::{Map, Policy};
 
 use crate::carrier::Carrier;
@@ -28,6 +29,8 @@ pub struct Settings {
     pub logins: Option<Logins>,
     /// Who has logged in may only write From what is an address of the login, too.
     pub check_authors: bool,
+    /// How much users and clients may send.
+    pub rates: Rates,
     /// What is remembered of the tables' answers.
     pub cache: Cache,
     /// Dovecot's `mail_location`: where in a home the mail lies. `%h`, `%u`, `%n`, `%d`, `~`.
@@ -126,6 +129,7 @@ impl Settings {
             maps: BTreeMap::new(),
             logins: None,
             check_authors: false,
+            rates: Rates::default(),
             cache: Cache::default(),
             mail_location: "maildir:~/mailbox".into(),
             allowed_bases: Vec::new(),

@@ -4,11 +4,13 @@ mod common;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use common::{NOON, Place, address, call, client, sender};
 use waypost_machine::UnixTime;
-use waypost_mail::{Body, Client, Envelope, Recipient, Reply, Verdict};
+use waypost_mail::{Body, Client, Envelope, Peer, Recipient, Reply, Verdict};
+use waypost_route::rate::Rates;
 use waypost_smtp::server as smtp;
 use waypost_world::World;
 
@@ -78,7 +80,7 @@ fn what_is_missing_is_added_and_bcc_goes() {
     let place = Place::new();
     let world = place.world();
     let trusted = Client {
-        peer: waypost_mail::Peer { ip: IpAddr::from([127, 0, 0, 1]), ..client(None).peer },
+        peer: Peer { ip: IpAddr::from([127, 0, 0, 1]), ..client(None).peer },
         ..user(None)
     };
     for (client, from, written) in [
@@ -117,7 +119,7 @@ fn mail_of_other_servers_stays_as_it_is() {
     let world = place.world();
     // The last one is from mynetworks, but on port 25: a relay, for all that we know.
     let relay = Client {
-        peer: waypost_mail::Peer { ip: IpAddr::from([127, 0, 0, 1]), ..client(None).peer },
+        peer: Peer { ip: IpAddr::from([127, 0, 0, 1]), ..client(None).peer },
         ..client(None)
     };
     for client in [client(None), user(None), relay] {
@@ -185,4 +187,57 @@ fn who_may_write_from() {
     let text = format!("{foreign}\r\n\r\nx\r\n");
     let sent = self::send(&world, &client(None), "a@bank.test", "mail000@example.com", &text);
     assert_eq!(sent, Ok(()));
+}
+
+#[test]
+fn how_much_one_may_send() {
+    let place = Place::new();
+    let mut settings = place.settings();
+    settings.rates = Rates { login: [2, 0], client: [0, 3], ..Rates::default() };
+    let world = World::start(settings).unwrap();
+    let send = |client: &Client, from: &str| {
+        send(&world, client, from, "mail000@example.com", BARE).map_err(|it| it.to_string())
+    };
+    let mail001 = user(Some("mail001"));
+    let from = "mail001@example.com";
+    for _ in 0..2 {
+        assert_eq!(send(&mail001, from), Ok(()));
+    }
+    let refused = "450 4.7.1 Error: too much mail from mail001: 2 messages are allowed in one hour; \
+        try again in 30 minutes";
+    assert_eq!(send(&mail001, from), Err(refused.into()));
+    // Whoever else sends is not touched, and after a while all is well.
+    assert_eq!(send(&user(Some("mail000")), "mail000@example.com"), Ok(()));
+    place.clock.advance(Duration::from_secs(1801));
+    assert_eq!(send(&mail001, from), Ok(()));
+
+    let refused = "450 4.7.1 Error: too many recipients from 192.0.2.7: 3 recipients are \
+        allowed in one hour; try again in 20 minutes";
+    let foreign = "a@elsewhere.test";
+    for _ in 0..3 {
+        assert_eq!(send(&client(None), foreign), Ok(()));
+    }
+    assert_eq!(send(&client(None), foreign), Err(refused.into()));
+    let ours = Peer { ip: IpAddr::from([127, 0, 0, 1]), ..client(None).peer };
+    let ours = Client { peer: ours, ..client(None) };
+    for _ in 0..5 {
+        assert_eq!(send(&ours, foreign), Ok(()));
+    }
+}
+
+/// A recipient that is refused anyway is not counted.
+#[test]
+fn only_what_is_accepted_counts() {
+    let place = Place::new();
+    let mut settings = place.settings();
+    settings.rates = Rates { login: [0, 1], ..Rates::default() };
+    let world = World::start(settings).unwrap();
+    let (client, from) = (user(Some("mail001")), "mail001@example.com");
+    for _ in 0..3 {
+        let reply = route(&world, &client, from, "nobody@example.com").unwrap_err();
+        assert_eq!(reply.code, 550);
+    }
+    assert!(route(&world, &client, from, "mail000@example.com").is_ok());
+    let reply = route(&world, &client, from, "mail000@example.com").unwrap_err();
+    assert_eq!(reply.code, 450);
 }

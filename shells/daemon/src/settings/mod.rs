@@ -10,6 +10,7 @@ use rustls::crypto::ring::default_provider;
 use waypost_config::{BareNewline, Config};
 use waypost_imap as imap;
 use waypost_ldap3::Client;
+use waypost_route::rate::Rates;
 use waypost_route::{Domains, Gid, Map, Policy};
 use waypost_sasl::Mechanism;
 use waypost_smtp::server as smtp;
@@ -149,6 +150,12 @@ fn start(
         entries: config.cache.entries,
     };
     settings.check_authors = config.smtp.reject_from_login_mismatch;
+    let limits = &config.limits;
+    settings.rates = Rates {
+        login: [limits.user_messages_per_hour, limits.user_recipients_per_hour],
+        client: [limits.client_messages_per_hour, limits.client_recipients_per_hour],
+        ..Rates::default()
+    };
     settings.mail_location = format!("maildir:{}", config.mail.mail_location).into();
     settings.allowed_bases = config.mail.allowed_bases.iter().map(|base| file.at(base)).collect();
     settings.minimum_uid = config.mail.minimum_uid;

@@ -5,6 +5,7 @@
 //! | `smtp.rs`, `imap.rs` | the calls of the two servers |
 //! | `message.rs`, `header.rs` | a message on its way into mailboxes or the spool |
 //! | `submission.rs` | what is done to a message because a user sends it |
+//! | `rate.rs` | how much one user, or one client, may send |
 //! | `queue.rs`, `queue_id.rs` | the schedule of what waits in the spool; names of messages |
 //! | `resolve.rs`, `lookup.rs` | where a recipient leads; what a table says |
 //! | `login.rs` | passwords and accounts |
@@ -21,6 +22,7 @@ pub(crate) mod message;
 pub(crate) mod query;
 pub(crate) mod queue;
 pub(crate) mod queue_id;
+mod rate;
 mod resolve;
 pub(crate) mod smtp;
 mod submission;

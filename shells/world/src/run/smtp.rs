@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use waypost_mail::{Enhanced, Envelope, Reply, Verdict};
 use waypost_route::Request;
+use waypost_route::rate::Counted;
 use waypost_smtp::server::{self as smtp, Aborted, Appended, Begun, Call, Committed, MessageId};
 
 use crate::event::Event;
 use crate::promise::{Done, Promise};
 use crate::run::login;
 use crate::run::message::Transit;
+use crate::run::rate;
 use crate::run::resolve::resolve;
 use crate::run::submission;
 use crate::{Inner, lock};
@@ -26,8 +28,16 @@ pub(crate) fn run(world: &Arc<Inner>, call: Call, done: Done<smtp::Reply>) {
         }
         Call::Recipient { client, sender, recipient, ticket } => {
             let promise = Promise::new(ticket, done, || Verdict::Refuse(not_now()));
+            let counted = Arc::clone(world);
+            let sends = Arc::clone(&client);
+            let keep = Box::new(move |verdict| match verdict {
+                Verdict::Accept(_) => match rate::count(&counted, &sends, Counted::Recipients) {
+                    Ok(()) => promise.keep(verdict),
+                    Err(reply) => promise.keep(Verdict::Refuse(reply)),
+                },
+                Verdict::Refuse(_) => promise.keep(verdict),
+            });
             let request = Request::Recipient { client, sender, recipient };
-            let keep = Box::new(move |verdict| promise.keep(verdict));
             resolve(&world.lookups, &world.settings.clock, &world.policy, request, keep);
         }
         Call::Begin { envelope, ticket } => {
@@ -87,6 +97,9 @@ impl Transits {
 
 /// A message begins. Nothing is written before its header is known, so this does not wait.
 fn begin(world: &Arc<Inner>, envelope: Arc<Envelope>) -> Begun {
+    if let Err(reply) = rate::count(world, &envelope.client, Counted::Messages) {
+        return Begun::Failed(reply);
+    }
     let queue_id: Arc<str> = world.queue_ids.next(world.settings.clock.wall()).into();
     let message = MessageId(world.transits.last.fetch_add(1, Ordering::Relaxed) + 1);
     let client = Event::Client { queue_id: Arc::clone(&queue_id), envelope: Arc::clone(&envelope) };
