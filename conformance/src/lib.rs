@@ -9,6 +9,7 @@ pub mod notation;
 pub mod nsd;
 pub mod pattern;
 pub mod programs;
+pub mod remote;
 pub mod replay;
 pub mod report;
 pub mod rig;

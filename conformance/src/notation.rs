@@ -392,7 +392,10 @@ fn event(text: &str) -> Result<Event, String> {
 }
 
 /// Bytes from their escaped form.
-fn unescape(text: &str) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// An escape that is none.
+pub fn unescape(text: &str) -> Result<Vec<u8>, String> {
     let mut out = Vec::new();
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
