@@ -177,8 +177,10 @@ impl Entry {
                 }
             }
             Change::Became(n, others) => {
-                self.recipients.get_mut(n)?.take();
-                self.recipients.extend(others.into_iter().map(Some));
+                // Else it was noted before, but whoever did so could not know that it was.
+                if self.recipients.get_mut(n)?.take().is_some() {
+                    self.recipients.extend(others.into_iter().map(Some));
+                }
             }
             Change::Deferred(n, next, why) => {
                 if let Some(waiting) = self.recipients.get_mut(n)? {

@@ -46,7 +46,7 @@
 //! | `run/` | what is done for each call |
 //! | `directory/` | the directory: what we need of one, and one out of an LDIF file |
 //! | `store/` | mailboxes (Maildir) |
-//! | `spool.rs` | messages that cannot be delivered now |
+//! | `spool/` | messages that cannot be delivered now |
 //! | `pool.rs` | threads for work that waits for the disk |
 //! | `fs.rs`, `identity.rs` | files, and whose rights are used for them |
 //! | `carrier.rs` | mail for other servers: what we need of who takes it there |
@@ -154,6 +154,15 @@ pub struct Finding {
     pub good: bool,
     /// `virtual_alias_maps: ldap://.. answers`
     pub text: String,
+}
+
+/// What [`World::unusable`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Damaged messages, in `corrupt/` below the spool's directory until somebody takes them away.
+    pub damaged: usize,
+    /// Messages that could not be read at the start; it is tried again and again.
+    pub unread: usize,
 }
 
 /// An IMAP session's side of the world: the mailboxes that it has open. Dropping it closes them.
@@ -325,6 +334,16 @@ impl World {
     /// How many messages wait in the spool.
     pub fn queued(&self) -> usize {
         self.inner.queue.len()
+    }
+
+    /// Messages in the spool that nobody will get as things are. Reads a directory.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn unusable(&self) -> Result<Unusable, StartError> {
+        let spool = &self.inner.queue.spool;
+        let failed = |error: SpoolError| StartError::Spool(error.to_string());
+        Ok(Unusable { damaged: spool.damaged().map_err(failed)?, unread: spool.unread() })
     }
 
     /// Ends: what was begun is finished, then the threads stop. Calls that come later get their

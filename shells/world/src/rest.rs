@@ -133,10 +133,8 @@ impl AtRest {
     /// # Errors
     /// It cannot be read.
     pub fn body(&self, id: QueueId, each: &mut dyn FnMut(Bytes)) -> Result<bool, RestError> {
-        if self.load(id).is_none() {
-            return Ok(false);
-        }
-        self.spool.read_body(id.as_str(), each)?;
+        let Some(queued) = self.load(id) else { return Ok(false) };
+        self.spool.read_body(&queued.entry, each)?;
         Ok(true)
     }
 
@@ -151,10 +149,7 @@ impl AtRest {
         if let Selection::Id(id) = selection {
             return Ok(vec![*id]);
         }
-        let ids = self.spool.ids()?;
-        let mut ids: Vec<QueueId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
-        ids.sort_unstable();
-        Ok(ids)
+        Ok(self.spool.ids()?)
     }
 
     /// A message; `None` when it is not there, or damaged, or its story is over.
@@ -189,11 +184,7 @@ impl AtRest {
     /// Writes an entry, and removes the message when nobody waits for it.
     fn store(&self, id: QueueId, entry: &Entry) -> Result<(), RestError> {
         let id = id.as_str();
-        if self.spool.rewrite(id, entry).is_err() {
-            // What a crash left in the way is put in order first.
-            self.spool.recover()?;
-            self.spool.rewrite(id, entry)?;
-        }
+        self.spool.rewrite(id, entry)?;
         if entry.is_finished() {
             self.spool.remove(id)?;
         }

@@ -34,7 +34,7 @@ fn entry(name: &str, recipients: Vec<Waiting>) -> Entry {
         queue_id: name.into(),
         arrived: UnixTime { secs: 1, nanos: 0 },
         sender: ReversePath::Null,
-        size: 20,
+        size: 21,
         checksum: None,
         message_id: "".into(),
         body: Body::SevenBit,

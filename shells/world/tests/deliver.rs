@@ -3,7 +3,6 @@
 mod common;
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use common::{NOON, Place, address, call, client, files, sender};
 use waypost_machine::UnixTime;
 use waypost_mail::{Body, Delivery, Envelope, Recipient, Reply, Target, Verdict};
 use waypost_smtp::server::{self as smtp, MessageId};
-use waypost_world::{Event, StartError, Status, World};
+use waypost_world::{Event, StartError, Status, Unusable, World};
 
 fn at(secs: i64) -> UnixTime {
     UnixTime { secs, nanos: 0 }
@@ -482,12 +481,22 @@ fn a_torn_entry_is_taken_up() {
     assert_eq!(world.queued(), 1);
     assert_eq!(std::fs::read(&path).unwrap().len(), whole);
     assert_eq!(files(&place.spool()).len(), 2);
-    // One that cannot be read is left for somebody to look at, and stops nobody.
+    // One that is damaged is set aside for somebody to look at, and stops nobody.
+    assert_eq!(world.unusable(), Ok(Unusable { damaged: 0, unread: 0 }));
     world.stop();
     std::fs::write(place.spool().join("broken.entry"), "nonsense").unwrap();
+    std::fs::write(place.spool().join("broken.body"), "text").unwrap();
     let world = place.world();
     assert_eq!(world.queued(), 1);
-    assert!(Path::new(&place.spool().join("broken.entry")).exists());
+    let corrupt = place.spool().join("corrupt");
+    assert_eq!(std::fs::read_to_string(corrupt.join("broken.entry")).unwrap(), "nonsense");
+    assert_eq!(std::fs::read_to_string(corrupt.join("broken.body")).unwrap(), "text");
+    assert_eq!(world.unusable(), Ok(Unusable { damaged: 1, unread: 0 }));
+    let (to, from) = std::sync::mpsc::channel();
+    world.check(move |findings| to.send(findings).unwrap());
+    let findings = from.recv().unwrap();
+    let told = findings.iter().find(|it| it.text.ends_with("corrupt: 1 damaged messages"));
+    assert!(!told.unwrap().good, "{findings:?}");
 }
 
 /// A second server would deliver twice, and remove what this one is writing; questions do neither.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use waypost_ldap::table;
 use waypost_route::{Looked, Map};
 
+use crate::spool::CORRUPT;
 use crate::{Finding, Inner, lock};
 
 /// Why a map has no answer.
@@ -98,6 +99,14 @@ impl Report {
         }
         let waiting = self.world.queue.len();
         self.add(true, format!("spool {}: {waiting} messages", settings.spool.directory.display()));
+        match self.world.queue.spool.damaged() {
+            Ok(0) => {}
+            Ok(damaged) => {
+                let directory = settings.spool.directory.join(CORRUPT);
+                self.add(false, format!("{}: {damaged} damaged messages", directory.display()));
+            }
+            Err(error) => self.add(false, format!("spool {error}")),
+        }
         for (map, source) in self.world.lookups.sources() {
             for note in &source.table.notes {
                 self.add(true, format!("{}: {note}", map.name()));

@@ -39,6 +39,9 @@ const FLUSHED: UnixTime = UnixTime { secs: i64::MIN, nanos: 0 };
 /// Why somebody has to wait, as `dsn=` and in parentheses.
 type Reason = (Enhanced, String);
 
+/// Recipients by their places, and what became of each.
+type Outcomes = Vec<(usize, Result<(), Reason>)>;
+
 /// The messages that wait.
 pub(crate) struct Queue {
     pub(crate) spool: Spool,
@@ -61,13 +64,14 @@ struct State {
 impl Queue {
     /// Takes up what waits in the spool.
     pub(crate) fn open(spool: Spool, settings: &crate::Spool) -> Result<Self, SpoolError> {
-        let schedule = spool.recover()?.into_iter().collect();
+        let mut schedule = BTreeSet::new();
+        spool.recover(&mut |entry| schedule.extend(place(&entry)))?;
         Ok(Self::with(spool, settings, State { schedule, ..State::default() }))
     }
 
     /// Only counts what waits in the spool: nothing is ever tried, or changed.
     pub(crate) fn resting(spool: Spool, settings: &crate::Spool) -> Result<Self, SpoolError> {
-        let schedule = spool.ids()?.into_iter().map(|id| (FLUSHED, Arc::from(id))).collect();
+        let schedule = spool.ids()?.iter().map(|id| (FLUSHED, Arc::from(id.as_str()))).collect();
         Ok(Self::with(spool, settings, State { schedule, stopping: true, ..State::default() }))
     }
 
@@ -101,6 +105,7 @@ impl Queue {
     fn next_wait(&self, world: &Weak<Inner>) -> Option<Duration> {
         let world = world.upgrade()?;
         lock(&self.state).changed = false;
+        self.spool.recover_rest(&mut |entry| lock(&self.state).schedule.extend(place(&entry)));
         run(&world);
         let now = world.settings.clock.wall();
         let state = lock(&self.state);
@@ -166,6 +171,11 @@ impl Queue {
     }
 }
 
+/// The place of a message on the schedule.
+fn place(entry: &Entry) -> Option<(UnixTime, Arc<str>)> {
+    Some((entry.next()?, Arc::from(&*entry.origin.queue_id)))
+}
+
 /// Begins to try what is due, as much as may be tried at once; more follows as that ends.
 pub(crate) fn run(world: &Arc<Inner>) {
     while let Some((due, id)) = world.queue.take(world.settings.clock.wall()) {
@@ -223,11 +233,13 @@ struct Resolving {
 
 impl Turn {
     /// Reads the entry and asks the tables.
-    fn begin(self) {
+    fn begin(mut self) {
         let entry = match self.world.queue.spool.load(&self.id) {
             Ok(entry) => entry,
             Err(error) => {
-                tracing::error!("spool: {error}");
+                if self.world.queue.spool.dismiss(&self.id, &error) {
+                    self.next = Some(Next::Gone);
+                }
                 return;
             }
         };
@@ -284,8 +296,14 @@ impl Turn {
         let before = since(entry.origin.arrived, begun.wall);
         let next = self.world.queue.backoff.next(entry.origin.arrived, begun.wall);
         let mut attempts = Vec::new();
+        let mut damage = None;
         for batch in plan.mailboxes.chunks(MAX_MAILBOXES) {
-            for (n, home) in self.batch(&entry, batch) {
+            let outcomes = self.batch(&entry, batch).unwrap_or_else(|error| {
+                let failed = (Enhanced(4, 3, 0), error.to_string());
+                damage = Some(error);
+                batch.iter().map(|(n, _)| (*n, Err(failed.clone()))).collect()
+            });
+            for (n, home) in outcomes {
                 let took = self.world.settings.clock.mono().since(begun.mono);
                 let (dsn, status, text) = match home {
                     Ok(()) => {
@@ -320,6 +338,11 @@ impl Turn {
             })));
         }
         self.note(&mut entry, changes);
+        if let Some(damage) = damage
+            && self.world.queue.spool.dismiss(&self.id, &damage)
+        {
+            self.next = Some(Next::Gone);
+        }
     }
 
     /// Writes down what happened, and removes the message when nobody waits any more.
@@ -353,12 +376,8 @@ impl Turn {
         self.world.settings.log.event(Event::Removed { queue_id: Arc::clone(&self.id) });
     }
 
-    /// Writes the message to a few mailboxes.
-    fn batch(
-        &self,
-        entry: &Entry,
-        batch: &[(usize, MailHome)],
-    ) -> Vec<(usize, Result<(), Reason>)> {
+    /// Writes the message to a few mailboxes: all of it, or nothing.
+    fn batch(&self, entry: &Entry, batch: &[(usize, MailHome)]) -> Result<Outcomes, SpoolError> {
         let sender = entry.origin.sender.to_string();
         let parcels = batch.iter().filter_map(|(n, home)| {
             let waiting = entry.recipients[*n].as_ref()?;
@@ -369,17 +388,16 @@ impl Turn {
         let mut each = |piece: Bytes| {
             incoming.append(&[piece]);
         };
-        if let Err(error) = self.world.queue.spool.read_body(&self.id, &mut each) {
+        if let Err(error) = self.world.queue.spool.read_body(entry, &mut each) {
             incoming.abort();
-            let failed = (Enhanced(4, 3, 0), error.to_string());
-            return batch.iter().map(|(n, _)| (*n, Err(failed.clone()))).collect();
+            return Err(error);
         }
         let results = incoming.commit().into_iter();
         let results = results.map(|it| match it {
             Ok(_) => Ok(()),
             Err(error) => Err((dsn_of(&error), error.to_string())),
         });
-        batch.iter().map(|(n, _)| *n).zip(results).collect()
+        Ok(batch.iter().map(|(n, _)| *n).zip(results).collect())
     }
 }
 
