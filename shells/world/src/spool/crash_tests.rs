@@ -1,185 +1,246 @@
-//! The spool on a disk whose power fails after any call.
+//! The spool on a disk whose power fails after any call, and on one where any call fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::Bytes;
-use waypost_machine::UnixTime;
-use waypost_mail::{Address, Body, Delivery, ReversePath, Target};
-use waypost_queue::{Origin, Waiting};
+use waypost_mail::{Address, Delivery, Target};
+use waypost_queue::Waiting;
 
+use super::testing::{DIR, at, body, entry, flip, fresh, names, read, waiting};
 use super::*;
-use crate::lock;
 use crate::store::crash_tests::{SimFs, Survives};
 
-const DIR: &str = "/spool";
-
-fn at(secs: i64) -> UnixTime {
-    UnixTime { secs, nanos: 0 }
-}
-
-fn entry(id: &str, recipients: usize) -> Entry {
-    let waiting = |n: usize| {
-        let to = Address::parse(&format!("user{n}@remote.test")).unwrap();
-        let delivery = Delivery { to: to.clone(), orig_to: to, target: Target::Remote };
-        Waiting::new(delivery, None, None, at(100))
-    };
-    Entry::new(
-        Origin {
-            queue_id: id.into(),
-            arrived: at(1),
-            sender: ReversePath::Null,
-            size: 0,
-            checksum: None,
-            message_id: "".into(),
-            body: Body::SevenBit,
-            smtputf8: false,
-            ret: None,
-            envid: None,
-            login: None,
-        },
-        (0..recipients).map(waiting).collect(),
-    )
-}
-
-fn body(id: &str) -> String {
-    format!("Subject: {id}\r\n\r\n{}\r\n", id.repeat(100))
-}
-
-/// What the world was told: messages that are safe, and who of them has it.
+/// What happened to a message.
 #[derive(Debug, Default)]
-struct Promises {
-    safe: BTreeMap<String, BTreeSet<usize>>,
-    gone: BTreeSet<String>,
-    /// Who has it, whether or not that could be written down.
-    delivered: BTreeSet<(String, usize)>,
+struct Story {
+    /// Its entries, in order; the last ones may never have been written.
+    states: Vec<Entry>,
+    /// How many of them may be forgotten: those before the last that is known to be durable.
+    past: usize,
+    /// Its sender was told that it is accepted.
+    accepted: bool,
+    /// It was removed, or at least that was tried.
+    removed: bool,
 }
 
 struct Life {
+    fs: SimFs,
     spool: Spool,
-    told: Promises,
+    told: BTreeMap<&'static str, Story>,
+}
+
+/// What fails once is tried again, as the queue does.
+fn twice(mut work: impl FnMut() -> Result<(), SpoolError>) -> Result<(), SpoolError> {
+    work().or_else(|_| work())
 }
 
 impl Life {
     fn new(fs: &SimFs) -> Self {
         let spool = Spool::new(Arc::new(fs.clone()), Path::new(DIR));
-        Self { spool, told: Promises::default() }
+        Self { fs: fs.clone(), spool, told: BTreeMap::new() }
     }
 
-    fn accept(&mut self, id: &str, recipients: usize) -> Result<(), SpoolError> {
-        let mut draft = self.spool.begin(id)?;
-        let text = body(id);
-        let (a, b) = text.split_at(20);
-        draft.write(&[Bytes::copy_from_slice(a.as_bytes())])?;
-        draft.write(&[Bytes::copy_from_slice(b.as_bytes())])?;
-        draft.commit(&mut entry(id, recipients))?;
-        self.told.safe.insert(id.into(), BTreeSet::new());
+    /// A sender whose message is not taken gives up.
+    fn accept(&mut self, id: &'static str, recipients: usize) {
+        let story = self.told.entry(id).or_default();
+        let mut written = || {
+            let mut draft = self.spool.begin(id)?;
+            let text = body(id);
+            let (a, b) = text.split_at(20);
+            draft.write(&[a.to_owned().into()])?;
+            draft.write(&[b.to_owned().into()])?;
+            let mut entry = entry(id, recipients);
+            let committed = draft.commit(&mut entry);
+            story.states.push(entry);
+            committed
+        };
+        story.accepted = written().is_ok();
+    }
+
+    fn change(
+        &mut self,
+        id: &str,
+        new: impl FnOnce(&mut Entry),
+        write: impl Fn(&Spool, &Entry) -> Result<(), SpoolError>,
+    ) -> Result<(), SpoolError> {
+        let Some(story) = self.told.get_mut(id).filter(|story| story.accepted) else {
+            return Ok(());
+        };
+        let mut entry = story.states.last().unwrap().clone();
+        new(&mut entry);
+        story.states.push(entry.clone());
+        twice(|| write(&self.spool, &entry))?;
+        story.past = story.states.len() - 1;
         Ok(())
     }
 
     fn record(&mut self, id: &str, changes: &[Change]) -> Result<(), SpoolError> {
-        for change in changes {
-            if let Change::Done(n) = change {
-                self.told.delivered.insert((id.into(), *n));
+        let apply = |entry: &mut Entry| {
+            for change in changes {
+                entry.apply(change.clone()).unwrap();
             }
+        };
+        self.change(id, apply, |spool, _| spool.record(id, changes))
+    }
+
+    fn remove(&mut self, id: &str) -> Result<(), SpoolError> {
+        self.told.get_mut(id).unwrap().removed = true;
+        twice(|| self.spool.remove(id))
+    }
+
+    /// Somebody finds that a message is damaged.
+    fn dismiss(&mut self, id: &str) -> Result<(), SpoolError> {
+        if !self.told[id].accepted {
+            return Ok(());
         }
-        self.spool.record(id, changes)?;
-        for change in changes {
-            if let (Change::Done(n), Some(done)) = (change, self.told.safe.get_mut(id)) {
-                done.insert(*n);
+        let entry = &self.told[id].states[0];
+        let damaged = || match read(&self.spool, entry) {
+            Err(error) if error.is_damage() => Ok(error),
+            other => Err(other.map_or_else(|error| error, |_| panic!("{id} was not damaged"))),
+        };
+        let error = damaged().or_else(|_| damaged())?;
+        twice(|| self.spool.set_aside(id, &error))
+    }
+
+    /// Starts anew; what waits must be told, though perhaps not at once.
+    fn restart(&mut self) -> Result<(), SpoolError> {
+        self.spool = Spool::new(Arc::new(self.fs.clone()), Path::new(DIR));
+        let mut found = BTreeSet::new();
+        let mut each = |entry: Entry| found.extend([entry.origin.queue_id]);
+        twice(|| self.spool.recover(&mut each))?;
+        self.spool.recover_rest(&mut each);
+        if self.spool.unread() == 0 {
+            let waits = self.told.iter().filter(|(_, story)| story.accepted && !story.removed);
+            for (id, _) in waits.filter(|(id, _)| **id != "bad") {
+                assert!(found.contains(*id), "{id} is overlooked");
             }
         }
         Ok(())
     }
 
     fn live(&mut self) -> Result<(), SpoolError> {
-        self.spool.recover(&mut drop)?;
-        self.accept("one", 2)?;
-        // Given up by its sender.
-        self.spool.begin("never")?.write(&[Bytes::from_static(b"half")])?;
-        self.accept("two", 3)?;
+        self.restart()?;
+        self.accept("one", 2);
+        if let Ok(mut draft) = self.spool.begin("never") {
+            // Given up by its sender.
+            let _ = draft.write(&[bytes::Bytes::from_static(b"half")]);
+        }
+        self.accept("two", 3);
         self.record("one", &[Change::Done(0)])?;
         self.record("two", &[Change::Tried(0, at(900)), Change::Done(2)])?;
+        self.accept("bad", 1);
+        if self.told["bad"].accepted {
+            flip(&self.fs, "bad.body", 30, 1);
+        }
+        let shorter = |entry: &mut Entry| entry.warned = true;
+        self.change("two", shorter, |spool, entry| spool.rewrite("two", entry))?;
         self.record("one", &[Change::Done(1)])?;
-        self.told.safe.remove("one");
-        self.told.gone.insert("one".into());
-        self.spool.remove("one")?;
-        self.accept("three", 1)
+        self.remove("one")?;
+        self.dismiss("bad")?;
+        self.accept("four", 1);
+        self.remove("four")?;
+        self.restart()?;
+        let to = Address::parse("user3@remote.test").unwrap();
+        let delivery = Delivery { to: to.clone(), orig_to: to, target: Target::Remote };
+        let others = vec![Waiting::new(delivery, None, None, at(100))];
+        self.record("two", &[Change::Became(1, others), Change::Done(0)])?;
+        self.record("two", &[Change::Tried(3, at(950))])?;
+        self.accept("three", 1);
+        Ok(())
     }
 
-    /// After the crash: everything that is safe waits, whole, for whoever has not got it.
+    /// After the crash: what was accepted waits, whole, and as far as is known to be durable.
     fn check(&self, case: &str) {
-        let ids = waiting(&self.spool);
-        let ids: BTreeSet<&str> = ids.iter().map(|id| &**id).collect();
-        for id in &ids {
-            let entry = self.spool.load(id).unwrap_or_else(|error| panic!("{case}: {error}"));
-            let mut text = Vec::new();
-            self.spool.read_body(&entry, &mut |piece| text.extend_from_slice(&piece)).unwrap();
-            assert_eq!(String::from_utf8(text).unwrap(), body(id), "{case}: half a message");
-            assert_eq!(entry.origin.size, body(id).len() as u64, "{case}");
-            assert!(!entry.is_finished(), "{case}");
-            assert!(!self.told.gone.contains(*id), "{case}: {id} is delivered and back again");
+        let spool = Spool::new(Arc::new(self.fs.clone()), Path::new(DIR));
+        let found = waiting(&spool);
+        for entry in &found {
+            let id = &*entry.origin.queue_id;
+            let story = &self.told[id];
+            let known = story.states[story.past..].iter().any(|state| same(state, entry));
+            assert!(known, "{case}: {id} is {entry:?}");
+            let finished = story.states[story.past].is_finished();
+            assert!(!finished, "{case}: {id} is delivered and back again");
+            match read(&spool, entry) {
+                Ok(text) => assert_eq!(text, body(id), "{case}: half a message"),
+                Err(error) => assert!(id == "bad" && error.is_damage(), "{case}: {error}"),
+            }
         }
-        for (id, done) in &self.told.safe {
-            // Places change when a torn entry is written anew; names do not.
-            let mut waits = BTreeSet::new();
-            if ids.contains(id.as_str()) {
-                let entry = self.spool.load(id).unwrap();
-                waits
-                    .extend(entry.recipients.iter().flatten().map(|it| it.delivery.to.to_string()));
+        let is_there = |id: &str| found.iter().any(|entry| *entry.origin.queue_id == *id);
+        let set_aside = names(&self.fs, "/spool/corrupt");
+        for (id, story) in &self.told {
+            let over = story.states[story.past..].iter().any(Entry::is_finished);
+            if story.accepted && !story.removed && !over {
+                let aside = *id == "bad" && set_aside == ["bad.body", "bad.entry"];
+                assert!(is_there(id) || aside, "{case}: {id} is lost");
             }
-            for n in 0..recipients(id) {
-                let waiting = waits.contains(&format!("user{n}@remote.test"));
-                let has = self.told.delivered.contains(&(id.clone(), n));
-                assert!(waiting || has, "{case}: {id} is lost for {n}");
-                assert!(!waiting || !done.contains(&n), "{case}: {id} would come twice to {n}");
-            }
+        }
+        if is_there("bad") || !self.told.get("bad").is_some_and(|story| story.accepted) {
+            assert_eq!(set_aside.len(), 0, "{case}: {set_aside:?}");
         }
         // Nothing else is left, and life goes on.
-        for id in &ids {
-            self.spool.record(id, &[Change::Tried(0, at(7))]).unwrap();
+        for entry in &found {
+            spool.record(&entry.origin.queue_id, &[Change::Warned]).unwrap();
         }
-        assert_eq!(waiting(&self.spool).len(), ids.len(), "{case}");
-        let mut names = 0;
-        self.spool.fs.list(Path::new(DIR), &mut |_, _| names += 1).unwrap();
-        assert_eq!(names, 2 * ids.len(), "{case}");
+        let again = waiting(&spool);
+        assert_eq!(again.len(), found.len(), "{case}");
+        assert!(again.iter().all(|entry| entry.warned), "{case}");
+        let left = names(&self.fs, DIR);
+        let files = left.iter().filter(|name| *name != "corrupt").count();
+        assert_eq!(files, 2 * found.len(), "{case}: {left:?}");
     }
 }
 
-/// Recovers; the messages that wait.
-fn waiting(spool: &Spool) -> Vec<Box<str>> {
-    let mut ids = Vec::new();
-    spool.recover(&mut |entry| ids.push(entry.origin.queue_id)).unwrap();
-    ids
+/// The same but for how often it was tried: what fails may be counted twice.
+fn same(a: &Entry, b: &Entry) -> bool {
+    let uncounted = |entry: &Entry| {
+        let mut entry = entry.clone();
+        for waiting in entry.recipients.iter_mut().flatten() {
+            waiting.attempts = 0;
+        }
+        entry
+    };
+    uncounted(a) == uncounted(b)
 }
 
-fn recipients(id: &str) -> usize {
-    match id {
-        "one" => 2,
-        "two" => 3,
-        _ => 1,
-    }
+const ALL: [Survives; 5] =
+    [Survives::Synced, Survives::All, Survives::Names, Survives::Torn, Survives::Holes];
+
+/// The calls of a life without trouble.
+fn calls() -> usize {
+    let fs = fresh();
+    let mut life = Life::new(&fs);
+    life.live().unwrap();
+    let calls = lock(&fs.0).calls;
+    assert!(calls > 90, "only {calls} calls");
+    life.check("without trouble");
+    calls
 }
 
 #[test]
 fn a_power_failure_after_any_call_loses_nothing() {
-    let start = || {
-        let fs = SimFs::new();
-        fs.mkdir(Path::new(DIR), 0o700).unwrap();
-        fs.sync_dir(Path::new("/")).unwrap();
-        lock(&fs.0).calls = 0;
-        fs
-    };
-    let fs = start();
-    Life::new(&fs).live().unwrap();
-    let calls = lock(&fs.0).calls;
-    assert!(calls > 30, "only {calls} calls");
-    for survives in [Survives::Synced, Survives::All, Survives::Names] {
+    let calls = calls();
+    for survives in ALL {
         for at in 0..=calls {
-            let case = format!("{survives:?}, after call {at} of {calls}");
-            let fs = start();
+            let fs = fresh();
             lock(&fs.0).left = at;
             let mut life = Life::new(&fs);
             let _ = life.live();
+            lock(&fs.0).crash(survives);
+            life.check(&format!("{survives:?}, after call {at} of {calls}"));
+        }
+    }
+}
+
+/// And a power failure later.
+#[test]
+fn a_call_that_fails_loses_nothing() {
+    let calls = calls();
+    for survives in ALL {
+        for at in 1..=calls {
+            let fs = fresh();
+            lock(&fs.0).fault = Some(at);
+            let mut life = Life::new(&fs);
+            let case = format!("{survives:?}, call {at} of {calls} failed");
+            life.live().unwrap_or_else(|error| panic!("{case}: {error}"));
             lock(&fs.0).crash(survives);
             life.check(&case);
         }
@@ -188,10 +249,9 @@ fn a_power_failure_after_any_call_loses_nothing() {
 
 #[test]
 fn a_record_that_was_cut_off_hides_none_that_follow() {
-    let fs = SimFs::new();
-    fs.mkdir(Path::new(DIR), 0o700).unwrap();
+    let fs = fresh();
     let mut life = Life::new(&fs);
-    life.accept("two", 3).unwrap();
+    life.accept("two", 3);
     let path = life.spool.path("two", "entry");
     let half = Change::Done(0).encode();
     fs.append(&path).unwrap().write_all(&half.as_bytes()[..half.len() - 3]).unwrap();
@@ -204,4 +264,31 @@ fn a_record_that_was_cut_off_hides_none_that_follow() {
         waits,
         [("user1@remote.test".into(), at(950)), ("user2@remote.test".into(), at(100))]
     );
+}
+
+/// What a disk refuses to read is not damaged: it waits until the disk thinks better of it.
+#[test]
+fn what_cannot_be_read_is_taken_up_later() {
+    let fs = fresh();
+    let mut life = Life::new(&fs);
+    life.accept("one", 2);
+    life.accept("two", 3);
+    let count = |fault: Option<usize>| {
+        let spool = Spool::new(Arc::new(fs.clone()), Path::new(DIR));
+        lock(&fs.0).calls = 0;
+        lock(&fs.0).fault = fault;
+        let mut found = Vec::new();
+        spool.recover(&mut |entry| found.push(entry.origin.queue_id)).unwrap();
+        let unread = spool.unread();
+        spool.recover_rest(&mut |entry| found.push(entry.origin.queue_id));
+        assert_eq!(spool.unread(), 0);
+        assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 2, "{found:?}");
+        (lock(&fs.0).calls, unread)
+    };
+    let (calls, unread) = count(None);
+    assert_eq!(unread, 0);
+    // The first call lists the directory.
+    let unread: usize = (2..=calls).map(|at| count(Some(at)).1).sum();
+    assert_eq!(unread, calls - 1);
+    assert_eq!(names(&fs, "/spool/corrupt").len(), 0);
 }

@@ -182,3 +182,7 @@ fn is_torn(file: &dyn File) -> io::Result<bool> {
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod testing;

@@ -31,6 +31,10 @@ pub(crate) enum Survives {
     All,
     /// All names, but only synced content.
     Names,
+    /// All names, and half of what was written since the last sync.
+    Torn,
+    /// All names, but the first half of what was written since the last sync is zeros.
+    Holes,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -51,13 +55,15 @@ pub(crate) struct Disk {
     ticks: i64,
     /// Calls until the power fails.
     pub(crate) left: usize,
+    /// The number of the one call that fails, counted from 1.
+    pub(crate) fault: Option<usize>,
     pub(crate) calls: usize,
 }
 
 impl Disk {
     fn count(&mut self) -> io::Result<()> {
         self.calls += 1;
-        if self.left == 0 {
+        if self.left == 0 || self.fault == Some(self.calls) {
             return Err(rustix::io::Errno::IO.into());
         }
         self.left -= 1;
@@ -114,6 +120,16 @@ impl Disk {
             match survives {
                 Survives::All => node.durable = node.content.clone(),
                 Survives::Synced | Survives::Names => node.content = node.durable.clone(),
+                Survives::Torn | Survives::Holes => {
+                    // Nothing is ever written but at the end.
+                    let synced = node.durable.len();
+                    let middle = synced + (node.content.len() - synced) / 2;
+                    match survives {
+                        Survives::Torn => node.content.truncate(middle),
+                        _ => node.content[synced..middle].fill(0),
+                    }
+                    node.durable = node.content.clone();
+                }
             }
         }
         // What lies in a directory that is lost is lost with it; parents come first in the order.
@@ -125,7 +141,17 @@ impl Disk {
         }
         self.seen = left;
         self.durable = self.seen.clone();
-        (self.left, self.calls) = (usize::MAX, 0);
+        (self.left, self.calls, self.fault) = (usize::MAX, 0, None);
+    }
+
+    /// Changes a byte of a file as a bad disk does.
+    pub(crate) fn damage(&mut self, path: &Path, place: usize, flip: u8) {
+        let node = self.nodes.get_mut(&self.seen[path]).unwrap();
+        for layer in [&mut node.content, &mut node.durable] {
+            if let Some(byte) = layer.get_mut(place) {
+                *byte ^= flip;
+            }
+        }
     }
 }
 
@@ -144,6 +170,11 @@ impl SimFs {
         disk.seen.insert("/".into(), 0);
         disk.durable = disk.seen.clone();
         Self(Arc::new(Mutex::new(disk)))
+    }
+
+    /// Another disk with the same on it.
+    pub(crate) fn copy(&self) -> Self {
+        Self(Arc::new(Mutex::new(lock(&self.0).clone())))
     }
 
     fn call<T>(&self, work: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
@@ -261,12 +292,13 @@ impl File for SimFile {
         })
     }
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let disk = lock(&self.fs.0);
-        let content = &disk.nodes[&self.node].content;
-        let rest = content.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
-        let read = rest.len().min(buffer.len());
-        buffer[..read].copy_from_slice(&rest[..read]);
-        Ok(read)
+        self.fs.call(|disk| {
+            let content = &disk.nodes[&self.node].content;
+            let rest = content.get(usize::try_from(offset).unwrap()..).unwrap_or_default();
+            let read = rest.len().min(buffer.len());
+            buffer[..read].copy_from_slice(&rest[..read]);
+            Ok(read)
+        })
     }
     fn sync(&self) -> io::Result<()> {
         self.fs.call(|disk| {
