@@ -1,0 +1,114 @@
+//! Connections to other servers: wishes on their way to the runtime, which opens them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use waypost_driver::TlsConfigs;
+use waypost_relay::{Started, Wish};
+use waypost_world::Clock;
+
+use crate::registry::Registry;
+use crate::session::relay::Relay;
+use crate::session::{Link, Session};
+
+/// Wishes that the runtime has not taken yet.
+#[derive(Default)]
+pub(crate) struct Dialer(Mutex<Wishes>);
+
+#[derive(Default)]
+struct Wishes {
+    waiting: VecDeque<Wish>,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+impl Dialer {
+    fn lock(&self) -> MutexGuard<'_, Wishes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next wish, or the waker is woken when there is one.
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<Wish> {
+        let mut wishes = self.lock();
+        match wishes.waiting.pop_front() {
+            Some(wish) => Poll::Ready(wish),
+            None => {
+                wishes.waker = Some(waker.clone());
+                Poll::Pending
+            }
+        }
+    }
+
+    /// No wish is fulfilled any more.
+    pub(crate) fn close(&self) {
+        let waiting = {
+            let mut wishes = self.lock();
+            wishes.closed = true;
+            std::mem::take(&mut wishes.waiting)
+        };
+        // Not under the lock: who is refused may wish for something else.
+        drop(waiting);
+    }
+}
+
+impl waypost_relay::Dial for Dialer {
+    fn dial(&self, wish: Wish) {
+        let waker = {
+            let mut wishes = self.lock();
+            if wishes.closed {
+                drop(wishes);
+                return drop(wish);
+            }
+            wishes.waiting.push_back(wish);
+            wishes.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+/// A connection to another server, to be opened by the runtime. To drop it counts as a failure.
+pub struct Dial {
+    wish: Wish,
+    registry: Arc<Registry>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Dial {
+    pub(crate) fn new(wish: Wish, registry: Arc<Registry>, clock: Arc<dyn Clock>) -> Self {
+        Self { wish, registry, clock }
+    }
+
+    /// Where to.
+    pub fn address(&self) -> SocketAddr {
+        self.wish.address()
+    }
+
+    /// The address to connect from, if it matters.
+    pub fn bind(&self) -> Option<IpAddr> {
+        self.wish.bind()
+    }
+
+    /// How long it may take.
+    pub fn timeout(&self) -> Duration {
+        self.wish.timeout()
+    }
+
+    /// The connection is there: what to drive on it. `None`: close it, it is not wanted any more.
+    pub fn connected(self) -> Option<Box<dyn Session>> {
+        let place = self.registry.outgoing()?;
+        let Started { machine, tls, line } = self.wish.connected()?;
+        let tls = TlsConfigs { server: None, client: tls };
+        Some(Box::new(Link::new(machine, Relay::new(line), tls, place, self.clock)))
+    }
+
+    /// There is no connection.
+    pub fn failed(self, error: &io::Error) {
+        self.wish.failed(error);
+    }
+}

@@ -1,0 +1,219 @@
+//! One connection: what its session asks is answered here, and its end is told to the attempt whose
+//! message it had.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustls::ClientConfig;
+use waypost_machine::{Answer, CallId, TlsInfo, Why};
+use waypost_smtp::client::{
+    Call, Client, Config, Fact, Next, Outcome, Remote, RemoteReply, Reply, Reported, Tls,
+};
+
+use crate::attempt::{Action, Input};
+use crate::event::Event;
+use crate::job::Job;
+use crate::pool::Idle;
+use crate::security::{Policy, Seen};
+
+/// What a connection is made under.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    pub(crate) config: Arc<Config>,
+    pub(crate) remote: Arc<Remote>,
+    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    pub(crate) seen: Arc<dyn Seen>,
+    /// The connection may wait for another message of the next hop.
+    pub(crate) reusable: bool,
+}
+
+/// Who has the connection.
+#[derive(Default)]
+pub(crate) struct Seat(Mutex<Sitting>);
+
+#[derive(Default)]
+struct Sitting {
+    job: Option<Arc<Job>>,
+    ended: bool,
+}
+
+impl Seat {
+    fn lock(&self) -> MutexGuard<'_, Sitting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes it for a job; false when the connection has ended.
+    pub(crate) fn take(&self, job: &Arc<Job>) -> bool {
+        let mut sitting = self.lock();
+        if sitting.ended {
+            return false;
+        }
+        sitting.job = Some(Arc::clone(job));
+        true
+    }
+}
+
+/// One connection, from its opening to its end. Whoever drives the session hands its calls, facts
+/// and end over to this; dropping it early counts as a broken connection.
+pub struct Line {
+    seat: Arc<Seat>,
+    terms: Terms,
+    /// For what outlives a job.
+    relay: Arc<crate::relay::Inner>,
+    nexthop: Box<str>,
+    /// [`Call::NextMessage`], while it is open.
+    waiting: Option<CallId>,
+    fault: Option<Box<str>>,
+    over: bool,
+}
+
+impl Line {
+    pub(crate) fn new(job: Arc<Job>, terms: Terms) -> Self {
+        let (relay, nexthop) = (Arc::clone(job.relay()), job.nexthop().into());
+        let seat = Arc::new(Seat(Mutex::new(Sitting { job: Some(job), ended: false })));
+        Self { seat, terms, relay, nexthop, waiting: None, fault: None, over: false }
+    }
+
+    /// The host.
+    pub fn remote(&self) -> &Remote {
+        &self.terms.remote
+    }
+
+    /// Runs a call; `answer` is called with its outcome, on any thread, also on this one.
+    pub fn call(&mut self, call: Call, answer: impl FnOnce(Answer<Reply>) + Send + 'static) {
+        match call {
+            Call::Read { from, len, ticket, .. } => {
+                let job = self.seat.lock().job.clone();
+                if let Some(job) = job {
+                    let done = Box::new(move |read| answer(ticket.answer(read)));
+                    job.body().read(from, len, done);
+                }
+            }
+            Call::Report { outcome, ticket } => {
+                let job = self.seat.lock().job.take();
+                if let Some(job) = job {
+                    self.report(job, *outcome, false);
+                }
+                answer(ticket.answer(Reported));
+            }
+            Call::NextMessage { ticket } => {
+                let job = self.seat.lock().job.clone();
+                let id = ticket.id();
+                let next = move |next: Next| answer(ticket.answer(next));
+                match job {
+                    // Kept for somebody who has more for this host.
+                    Some(job) => next(job.talk().map_or(Next::Quit, Next::Message)),
+                    None if self.terms.reusable => {
+                        self.waiting = Some(id);
+                        let idle = Idle {
+                            seat: Arc::clone(&self.seat),
+                            policy: Arc::clone(&self.terms.policy),
+                            next: Box::new(next),
+                        };
+                        self.relay.pool.park(&self.nexthop, idle);
+                    }
+                    None => next(Next::Quit),
+                }
+            }
+        }
+    }
+
+    /// A call is not wanted any more.
+    pub fn cancel(&mut self, id: CallId) {
+        if self.waiting.take_if(|waiting| *waiting == id).is_some() {
+            self.relay.pool.forget(&self.nexthop, &self.seat);
+        }
+    }
+
+    /// Tells the job what became of its message. When it has more for this host, and the connection
+    /// is to go on, it keeps its seat.
+    fn report(&self, job: Arc<Job>, outcome: Outcome, closed: bool) {
+        let optional = self.terms.config.tls == Tls::IfOffered;
+        let (outcome, remote) = (Arc::new(outcome), Arc::clone(&self.terms.remote));
+        match job.step(Input::Ended { outcome, remote, optional }) {
+            Action::Again if closed => job.feed(Input::Untried),
+            Action::Again => self.seat.lock().job = Some(job),
+            action => job.act(action),
+        }
+    }
+
+    /// News of the session.
+    pub fn fact(&mut self, fact: Fact) {
+        let odd = |reply: RemoteReply| Event::Odd {
+            remote: Arc::clone(&self.terms.remote),
+            what: reply.text,
+        };
+        match fact {
+            Fact::Secured(info) => self.secured(info),
+            Fact::TlsRefused(reply) | Fact::Odd(reply) => self.relay.log.event(odd(reply)),
+            Fact::Greeted(_) | Fact::LoggedIn | Fact::Utf8WithoutEightBit => {}
+        }
+    }
+
+    fn secured(&self, info: TlsInfo) {
+        let remote = || Arc::clone(&self.terms.remote);
+        if let Some(fault) = self.terms.seen.fault() {
+            let remote = remote();
+            let reason = format!("certificate verification failed for {remote:#}: {fault}").into();
+            self.relay.log.event(Event::Insecure { remote, reason });
+        }
+        let seen = self.terms.seen.word();
+        self.relay.log.event(Event::Secured { seen, remote: remote(), info });
+    }
+
+    /// The connection broke in a way that the machine does not see; `tls`: in the handshake.
+    pub fn fault(&mut self, tls: bool, fault: &str) {
+        if !tls {
+            return;
+        }
+        let remote = Arc::clone(&self.terms.remote);
+        if let Some(fault) = self.terms.seen.fault() {
+            let reason = format!("certificate verification failed for {remote:#}: {fault}").into();
+            let remote = Arc::clone(&remote);
+            self.relay.log.event(Event::Insecure { remote, reason });
+        }
+        let refusal = self.terms.seen.refusal();
+        if refusal.is_none() {
+            let reason = format!("TLS with {remote:#}: {fault}").into();
+            self.relay.log.event(Event::Insecure { remote, reason });
+        }
+        self.fault = refusal;
+    }
+
+    /// The session has closed.
+    pub fn ended(&mut self, client: &Client, why: Why) {
+        let outcome = client.unfinished(self.relay.clock.now(), why, self.fault.as_deref());
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: Option<Outcome>) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        let job = {
+            let mut sitting = self.seat.lock();
+            sitting.ended = true;
+            sitting.job.take()
+        };
+        self.relay.pool.forget(&self.nexthop, &self.seat);
+        match (job, outcome) {
+            (Some(job), Some(outcome)) => self.report(job, outcome, true),
+            (Some(job), None) => job.feed(Input::Untried),
+            (None, _) => {}
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        // Nobody drives the session any more: the process is about to end.
+        let job = self.seat.lock().job.clone();
+        if let Some(job) = job {
+            job.feed(Input::Stop);
+        }
+        self.end(None);
+    }
+}
