@@ -39,9 +39,10 @@ const ARROWS: &[Row] = &[
         "ldap3 rustls rustls-native-certs rustls-pki-types thiserror tokio tokio-rustls \
          tracing",
     ),
+    ("shells/relay", "dns machine mail queue smtp world", "rustls"),
     (
         "shells/daemon",
-        "auth config driver imap ldap ldap3 machine mail queue route sasl smtp world",
+        "auth config dns driver imap ldap ldap3 machine mail queue relay resolver route sasl smtp world",
         "arc-swap bytes clap listenfd nix rcgen rpassword rustix rustls rustls-pki-types sd-notify \
          signal-hook socket2 thiserror tracing tracing-journald tracing-subscriber",
     ),

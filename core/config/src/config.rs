@@ -5,7 +5,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::str::FromStr;
 use core::time::Duration;
 
 use toml::de::DeValue;
@@ -29,6 +30,7 @@ pub struct Config {
     pub imap: Imap,
     pub auth: Auth,
     pub dns: Dns,
+    pub relay: Relay,
     pub spool: Spool,
     pub cache: Cache,
     pub limits: Limits,
@@ -215,6 +217,32 @@ pub struct Dns {
     pub trust_ad: bool,
 }
 
+/// `[relay]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is documented where the key is listed")]
+pub struct Relay {
+    pub relayhost: Option<Box<str>>,
+    /// Domains and their next hops.
+    pub transport_maps: Vec<(Box<str>, Box<str>)>,
+    pub smtp_sasl_user: Option<Box<str>>,
+    pub smtp_sasl_password_file: Option<Box<str>>,
+    pub smtp_tls_wrappermode: bool,
+    pub smtp_helo_name: Option<Box<str>>,
+    pub smtp_bind_address: Option<Ipv4Addr>,
+    pub smtp_bind_address6: Option<Ipv6Addr>,
+    /// `ipv4` is among `inet_protocols`.
+    pub ipv4: bool,
+    /// `ipv6` is among `inet_protocols`.
+    pub ipv6: bool,
+    pub proxy_interfaces: Vec<IpAddr>,
+    pub smtp_connect_timeout: Duration,
+    pub smtp_mx_address_limit: usize,
+    pub smtp_mx_session_limit: usize,
+    pub smtp_connection_cache_time_limit: Duration,
+    pub smtp_connection_reuse_time_limit: Duration,
+    pub smtp_discard_ehlo_keywords: Vec<Box<str>>,
+}
+
 /// `[spool]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is documented where the key is listed")]
@@ -314,6 +342,7 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
             login_timeout: r.duration("imap.login_timeout"),
         },
         auth: auth(r),
+        relay: relay(r),
         dns: Dns { servers: name_servers(r), trust_ad: r.flag("dns.trust_ad") },
         spool: Spool {
             directory: r.text("spool.directory"),
@@ -481,6 +510,62 @@ fn name_servers(r: &mut Reader<'_>) -> Vec<SocketAddr> {
         })
     });
     servers.unwrap_or_default()
+}
+
+fn relay(r: &mut Reader<'_>) -> Relay {
+    const PROTOCOLS: &[(&str, bool)] = &[("ipv4", true), ("ipv6", false)];
+    let protocols = r.choices("relay.inet_protocols", PROTOCOLS);
+    if protocols.is_empty() {
+        r.bad("relay.inet_protocols", "write at least one of \"ipv4\" and \"ipv6\"");
+    }
+    let user = r.optional("relay.smtp_sasl_user");
+    let file = r.optional("relay.smtp_sasl_password_file");
+    let relayhost = r.optional("relay.relayhost");
+    if user.is_some() != file.is_some() {
+        r.bad("relay.smtp_sasl_user", "smtp_sasl_user and smtp_sasl_password_file go together");
+    }
+    if user.is_some() && relayhost.is_none() {
+        r.bad("relay.smtp_sasl_user", "is for relayhost, which is not given");
+    }
+    Relay {
+        relayhost,
+        transport_maps: transport_maps(r),
+        smtp_sasl_user: user,
+        smtp_sasl_password_file: file,
+        smtp_tls_wrappermode: r.flag("relay.smtp_tls_wrappermode"),
+        smtp_helo_name: r.optional("relay.smtp_helo_name"),
+        smtp_bind_address: address(r, "relay.smtp_bind_address"),
+        smtp_bind_address6: address(r, "relay.smtp_bind_address6"),
+        ipv4: protocols.contains(&true),
+        ipv6: protocols.contains(&false),
+        proxy_interfaces: r.parsed("relay.proxy_interfaces"),
+        smtp_connect_timeout: r.duration("relay.smtp_connect_timeout"),
+        smtp_mx_address_limit: r.size("relay.smtp_mx_address_limit", 1..=100),
+        smtp_mx_session_limit: r.size("relay.smtp_mx_session_limit", 0..=100),
+        smtp_connection_cache_time_limit: r.duration("relay.smtp_connection_cache_time_limit"),
+        smtp_connection_reuse_time_limit: r.duration("relay.smtp_connection_reuse_time_limit"),
+        smtp_discard_ehlo_keywords: r.texts("relay.smtp_discard_ehlo_keywords"),
+    }
+}
+
+fn transport_maps(r: &mut Reader<'_>) -> Vec<(Box<str>, Box<str>)> {
+    let pairs = r.take("relay.transport_maps", "a list of pairs", |value| {
+        let DeValue::Array(pairs) = value else { return Err(String::new()) };
+        let pair = |pair: &DeValue<'_>| {
+            let words = reader::list(pair, |word| Ok(Box::from(word)))?;
+            let [domain, nexthop] = <[Box<str>; 2]>::try_from(words).map_err(|_| String::new())?;
+            Ok((domain, nexthop))
+        };
+        pairs.iter().map(|words| pair(words.get_ref())).collect()
+    });
+    pairs.unwrap_or_default()
+}
+
+/// An address, if there is one.
+fn address<T: FromStr>(r: &mut Reader<'_>, path: &'static str) -> Option<T> {
+    r.take(path, "an address in quotes", |value| {
+        value.as_str().and_then(|text| text.parse().ok()).ok_or_else(String::new)
+    })
 }
 
 fn log(r: &mut Reader<'_>) -> Log {

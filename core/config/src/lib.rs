@@ -31,7 +31,7 @@ mod reference;
 
 pub use config::{
     Auth, AuthSocket, BareNewline, Cache, Certificate, Config, Directory, Dns, Imap, Ldap, Limits,
-    Listen, Log, LogFormat, LogLevel, Mail, Maps, Scope, Smtp, Spool,
+    Listen, Log, LogFormat, LogLevel, Mail, Maps, Relay, Scope, Smtp, Spool,
 };
 pub use keys::{KEYS, Key};
 pub use problem::{Problem, Problems};

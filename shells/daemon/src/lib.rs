@@ -4,7 +4,8 @@
 //! signals, log lines. Whatever runtime drives the connections, this part is the same.
 //!
 //! A runtime calls [`main`] with a function that serves: it takes the sockets of a [`Server`],
-//! accepts, and drives one [`Session`] for each connection until the server stops.
+//! accepts, opens the connections that [`Server::poll_dial`] asks for, and drives one [`Session`] for
+//! each connection until the server stops.
 //!
 //! | file | what is there |
 //! |---|---|
@@ -14,11 +15,13 @@
 //! | `server.rs`, `session/` | the running server; sessions by protocol |
 //! | `settings.rs`, `files.rs` | from `waypost.toml` to the settings of each part |
 //! | `listen.rs`, `tls.rs`, `registry.rs` | sockets, certificates, who is connected |
+//! | `dial.rs` | connections to other servers |
 //! | `log/` | log lines |
 //! | `process.rs` | rights, signals, systemd |
 
 mod admin;
 mod cli;
+mod dial;
 mod files;
 mod listen;
 mod log;
@@ -31,6 +34,7 @@ mod settings;
 mod tls;
 
 pub use cli::main;
+pub use dial::Dial;
 pub use listen::{Listening, Service};
 pub use server::Server;
 pub use session::Session;

@@ -37,11 +37,20 @@ struct Open {
     next: u64,
     sessions: HashMap<u64, Option<Arc<dyn Stop>>>,
     by_address: HashMap<IpAddr, usize>,
+    /// Sessions that somebody else began.
+    clients: usize,
     stopping: bool,
     wakers: Vec<Waker>,
 }
 
 impl Open {
+    /// The number of a new session.
+    fn enter(&mut self) -> u64 {
+        self.next += 1;
+        self.sessions.insert(self.next, None);
+        self.next
+    }
+
     fn wake_later(&mut self, waker: &Waker) {
         if !self.wakers.iter().any(|known| known.will_wake(waker)) {
             self.wakers.push(waker.clone());
@@ -54,6 +63,7 @@ pub(crate) struct Place {
     registry: Arc<Registry>,
     id: u64,
     address: Option<IpAddr>,
+    client: bool,
 }
 
 impl Registry {
@@ -71,7 +81,7 @@ impl Registry {
         if open.stopping {
             return Err(Full::Stopping);
         }
-        if open.sessions.len() >= self.limits.total {
+        if open.clients >= self.limits.total {
             return Err(Full::Total);
         }
         if let Some(address) = counted {
@@ -81,10 +91,20 @@ impl Registry {
             }
             *count += 1;
         }
-        open.next += 1;
-        let id = open.next;
-        open.sessions.insert(id, None);
-        Ok(Place { registry: Arc::clone(self), id, address: counted })
+        open.clients += 1;
+        let id = open.enter();
+        Ok(Place { registry: Arc::clone(self), id, address: counted, client: true })
+    }
+
+    /// A place for a connection of our own making; `None` when stopping. It counts for nobody's
+    /// limits.
+    pub(crate) fn outgoing(self: &Arc<Self>) -> Option<Place> {
+        let mut open = self.lock();
+        if open.stopping {
+            return None;
+        }
+        let id = open.enter();
+        Some(Place { registry: Arc::clone(self), id, address: None, client: false })
     }
 
     /// Connections now.
@@ -153,6 +173,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.registry.lock();
         open.sessions.remove(&self.id);
+        open.clients -= usize::from(self.client);
         if let Some(address) = self.address
             && let Some(count) = open.by_address.get_mut(&address)
         {
@@ -205,6 +226,11 @@ mod tests {
         let _d = registry.admit(None).unwrap();
         assert_eq!(registry.admit(ip("127.0.0.1")).err(), Some(Full::Total));
         assert_eq!(registry.count(), 4);
+        // What we begin ourselves takes nobody's place.
+        let out = registry.outgoing().unwrap();
+        assert_eq!(registry.count(), 5);
+        drop((out, _d));
+        let _e = registry.admit(ip("127.0.0.1")).unwrap();
     }
 
     #[test]
@@ -236,6 +262,7 @@ mod tests {
         assert_eq!(*told.0.lock().unwrap(), 2);
         assert!(registry.poll_stopping(waker).is_ready());
         assert_eq!(registry.admit(None).err(), Some(Full::Stopping));
+        assert!(registry.outgoing().is_none());
         drop(a);
         assert!(registry.poll_empty(waker).is_pending());
         drop(b);

@@ -15,6 +15,7 @@ use waypost_mail::Peer;
 use waypost_smtp::server as smtp;
 use waypost_world::Clock;
 
+use crate::dial::Dial;
 use crate::files::{self, ConfigFile};
 use crate::listen::{self, Listening, Service};
 use crate::log;
@@ -23,6 +24,7 @@ use crate::session::auth::Auth;
 use crate::session::imap::Imap;
 use crate::session::smtp::Smtp;
 use crate::session::{Link, Session};
+use crate::settings::outgoing::Outgoing;
 use crate::settings::{self, Running};
 use crate::tls::{Certificates, Files};
 
@@ -30,6 +32,8 @@ use crate::tls::{Certificates, Files};
 pub struct Server {
     clock: Arc<dyn Clock>,
     running: Running,
+    /// The way to other servers.
+    outgoing: Outgoing,
     registry: Arc<Registry>,
     sockets: Mutex<Vec<(Service, Listening)>>,
     tls: TlsConfigs,
@@ -57,9 +61,11 @@ impl Server {
             let socket = listen::open_auth(&file.at(&socket.path), socket)?;
             sockets.push((Service::Auth, socket));
         }
-        let running = settings::world(file, Arc::clone(&clock))?;
+        let outgoing = Outgoing::start(file, Arc::clone(&clock))?;
+        let running = settings::world(file, Arc::clone(&clock), outgoing.carrier())?;
         Ok(Arc::new(Self {
             running,
+            outgoing,
             registry: Registry::new(registry::Limits {
                 total: config.limits.connections,
                 per_address: config.limits.connections_per_address,
@@ -175,6 +181,13 @@ impl Server {
         reply.into()
     }
 
+    /// The next connection that is to be opened. The waker is woken when there is one.
+    pub fn poll_dial(&self, waker: &Waker) -> Poll<Dial> {
+        self.outgoing
+            .poll(waker)
+            .map(|wish| Dial::new(wish, Arc::clone(&self.registry), Arc::clone(&self.clock)))
+    }
+
     /// How long it is until then.
     pub fn until(&self, time: Time) -> Duration {
         time.since(self.clock.mono())
@@ -198,6 +211,7 @@ impl Server {
     /// Tells all sessions to stop.
     pub(crate) fn stop(&self) {
         tracing::info!(target: "waypost", "stopping; {} sessions are told", self.registry.count());
+        self.outgoing.stop();
         self.registry.stop();
     }
 

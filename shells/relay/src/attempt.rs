@@ -225,9 +225,9 @@ impl Attempt {
         let delays = [now.since(self.started), Duration::ZERO];
         for at in &self.open {
             let Some(word) = self.words.get_mut(*at) else { continue };
-            let told = word.as_ref().is_some_and(|word| {
-                word.fate == Fate::Deferred && word.diagnosis.remote.is_some()
-            });
+            let told = word
+                .as_ref()
+                .is_some_and(|word| word.fate == Fate::Deferred && word.diagnosis.remote.is_some());
             if !told {
                 let diagnosis = Arc::clone(diagnosis);
                 *word = Some(Passed { fate, diagnosis, relay: relay.into(), delays });
@@ -262,11 +262,13 @@ impl Attempt {
         if outcome.stale {
             return self.untried(now);
         }
-        if optional && !self.plain && outcome.site.as_deref().is_some_and(is_handshake) {
-            if let Some(host) = self.host.clone().filter(|_| !self.stopping) {
-                self.plain = true;
-                return Action::Connect { host, plain: true };
-            }
+        if optional
+            && !self.plain
+            && outcome.site.as_deref().is_some_and(is_handshake)
+            && let Some(host) = self.host.clone().filter(|_| !self.stopping)
+        {
+            self.plain = true;
+            return Action::Connect { host, plain: true };
         }
         if self.hosts.is_none() {
             self.met = Some(remote.ip);

@@ -164,7 +164,8 @@ impl Job {
             return self.feed(Input::Route(Err(NoRoute { status, reason })));
         };
         // Who has chosen a port has chosen whom to talk to.
-        let own = if self.port == 25 { Arc::clone(&self.relay.own) } else { Arc::new(Own::default()) };
+        let own =
+            if self.port == 25 { Arc::clone(&self.relay.own) } else { Arc::new(Own::default()) };
         let limits = Limits {
             addresses: settings.address_limit,
             ipv4: settings.ipv4,

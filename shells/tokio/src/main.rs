@@ -1,9 +1,10 @@
 //! Waypost on tokio: one task for each connection, on as many threads as there are cores.
 //!
-//! All that is particular to this runtime stands in this crate: accepting ([`accept`]), driving a
-//! session ([`session`]).
+//! All that is particular to this runtime stands in this crate: accepting ([`accept`]), connecting
+//! ([`connect`]), driving a session ([`session`]).
 
 mod accept;
+mod connect;
 mod session;
 
 use std::future::poll_fn;
@@ -23,6 +24,7 @@ fn run(server: Arc<Server>) -> io::Result<()> {
         for (service, socket) in server.take_sockets() {
             accept::spawn(Arc::clone(&server), service, socket)?;
         }
+        tokio::spawn(connect::run(Arc::clone(&server)));
         poll_fn(|cx| server.poll_stopping(cx.waker())).await;
         let empty = poll_fn(|cx| server.poll_empty(cx.waker()));
         if tokio::time::timeout(server.stop_timeout(), empty).await.is_err() {

@@ -7,12 +7,14 @@
 //! | file | what is there |
 //! |---|---|
 //! | `smtp.rs`, `imap.rs`, `message.rs` | the lines of an SMTP session, an IMAP session, a message on its way |
+//! | `relay.rs` | the lines of connections to other servers |
 //! | `format.rs` | human and classic lines |
 //! | `time.rs` | RFC 3339 |
 
 mod format;
 pub(crate) mod imap;
 pub(crate) mod message;
+pub(crate) mod relay;
 pub(crate) mod smtp;
 mod time;
 

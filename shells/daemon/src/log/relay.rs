@@ -2,7 +2,7 @@
 
 use waypost_relay::Event;
 
-use crate::log::{line, warning};
+use crate::log::{line, smtp, warning};
 
 const PROGRAM: &str = "postfix/smtp";
 
@@ -14,7 +14,7 @@ pub(crate) fn event(event: Event) {
         }
         Event::Skipped { reason } => warning(PROGRAM, &reason),
         Event::Secured { seen, remote, info } => {
-            let words = crate::log::smtp::tls_words(&info);
+            let words = smtp::tls(&info);
             let text = format!("{seen} TLS connection established to {remote:#}: {words}");
             line(PROGRAM, None, &text);
         }

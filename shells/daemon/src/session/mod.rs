@@ -3,12 +3,13 @@
 //!
 //! | file | what is there |
 //! |---|---|
-//! | `smtp.rs`, `imap.rs`, `auth.rs` | for each protocol: its calls to the world, its facts to the log |
+//! | `smtp.rs`, `imap.rs`, `auth.rs`, `relay.rs` | for each protocol: its calls to the world, its facts to the log |
 //! | `post.rs` | how answers come back from other threads |
 
 pub(crate) mod auth;
 pub(crate) mod imap;
 pub(crate) mod post;
+pub(crate) mod relay;
 pub(crate) mod smtp;
 
 use std::io;

@@ -1,5 +1,6 @@
 //! The configuration, in the terms of those who act on it.
 
+pub(crate) mod outgoing;
 mod tables;
 
 use std::process;
@@ -14,6 +15,7 @@ use waypost_route::rate::Rates;
 use waypost_route::{Domains, Gid, Map, Policy};
 use waypost_sasl::Mechanism;
 use waypost_smtp::server as smtp;
+use waypost_world::carrier::Carrier;
 use waypost_world::{Cache, Clock, Settings, World};
 
 use crate::files::ConfigFile;
@@ -46,7 +48,7 @@ pub(crate) fn check(config: &Config) -> Result<(), StartError> {
             }
         }
     }
-    Ok(())
+    outgoing::check(config)
 }
 
 pub(crate) fn smtp(config: &Config, tls: bool) -> SmtpServices {
@@ -119,8 +121,12 @@ pub(crate) struct Running {
 }
 
 /// Starts the world.
-pub(crate) fn world(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Running, StartError> {
-    start(file, clock, World::start)
+pub(crate) fn world(
+    file: &ConfigFile,
+    clock: Arc<dyn Clock>,
+    carrier: Arc<dyn Carrier>,
+) -> Result<Running, StartError> {
+    start(file, clock, Some(carrier), World::start)
 }
 
 /// A world for the questions of the admin, beside the one that is at work.
@@ -128,12 +134,13 @@ pub(crate) fn for_questions(
     file: &ConfigFile,
     clock: Arc<dyn Clock>,
 ) -> Result<Running, StartError> {
-    start(file, clock, World::for_questions)
+    start(file, clock, None, World::for_questions)
 }
 
 fn start(
     file: &ConfigFile,
     clock: Arc<dyn Clock>,
+    carrier: Option<Arc<dyn Carrier>>,
     world: fn(Settings) -> Result<World, waypost_world::StartError>,
 ) -> Result<Running, StartError> {
     let config = &file.config;
@@ -159,6 +166,7 @@ fn start(
     settings.mail_location = format!("maildir:{}", config.mail.mail_location).into();
     settings.allowed_bases = config.mail.allowed_bases.iter().map(|base| file.at(base)).collect();
     settings.minimum_uid = config.mail.minimum_uid;
+    settings.carrier = carrier;
     settings.clock = clock;
     settings.file_threads = config.limits.file_threads;
     settings.spool.minimal_backoff = config.spool.minimal_backoff_time;

@@ -1,0 +1,128 @@
+//! Mail to other servers: what the configuration says of it, and what it needs at work.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+
+use waypost_config::Config;
+use waypost_dns::{Answer, NextHop, Own, Question};
+use waypost_machine::Secret;
+use waypost_relay::{Opportunistic, Relay, Resolve, Settings, Transports, Wish};
+use waypost_resolver::Resolver;
+use waypost_smtp::client::Login;
+use waypost_world::Clock;
+use waypost_world::carrier::Carrier;
+
+use crate::dial::Dialer;
+use crate::files::{self, ConfigFile};
+use crate::log;
+use crate::server::StartError;
+
+/// The way to other servers.
+pub(crate) struct Outgoing {
+    relay: Relay,
+    dialer: Arc<Dialer>,
+    resolver: Resolver,
+}
+
+/// The resolver, as the relay sees it.
+struct Names(Resolver);
+
+impl Resolve for Names {
+    fn ask(&self, question: Question, done: Box<dyn FnOnce(Answer) + Send>) {
+        self.0.ask(question, done);
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn start(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+        let settings = settings(file)?;
+        let dialer = Arc::new(Dialer::default());
+        let time = Arc::clone(&clock);
+        let dns = waypost_resolver::Settings {
+            servers: file.config.dns.servers.clone(),
+            trust_ad: file.config.dns.trust_ad,
+            ..Default::default()
+        };
+        let resolver = Resolver::start(dns, move || time.now())?;
+        let relay = Relay::new(
+            settings,
+            clock,
+            Arc::clone(&dialer) as _,
+            Arc::new(Names(resolver.clone())),
+            Arc::new(Opportunistic::new(None)),
+            Arc::new(log::relay::event),
+        );
+        Ok(Self { relay, dialer, resolver })
+    }
+
+    pub(crate) fn carrier(&self) -> Arc<dyn Carrier> {
+        Arc::new(self.relay.clone())
+    }
+
+    /// The next connection that is wished for.
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<Wish> {
+        self.dialer.poll(waker)
+    }
+
+    /// No new connections; what no host has yet is deferred.
+    pub(crate) fn stop(&self) {
+        self.relay.stop();
+        self.dialer.close();
+        self.resolver.stop();
+    }
+}
+
+/// Whether the next hops can be understood.
+pub(crate) fn check(config: &Config) -> Result<(), StartError> {
+    let relay = &config.relay;
+    if let Some(relayhost) = &relay.relayhost {
+        NextHop::parse(relayhost).map_err(|error| format!("[relay] relayhost: {error}"))?;
+    }
+    transports(config)?;
+    Ok(())
+}
+
+fn transports(config: &Config) -> Result<Transports, StartError> {
+    let lines = config.relay.transport_maps.iter();
+    let transports = Transports::new(lines.map(|(domain, nexthop)| (&**domain, &**nexthop)));
+    transports.map_err(|error| format!("[relay] transport_maps: {error}").into())
+}
+
+fn settings(file: &ConfigFile) -> Result<Settings, StartError> {
+    let config = &file.config;
+    let relay = &config.relay;
+    let login = match (&relay.smtp_sasl_user, &relay.smtp_sasl_password_file) {
+        (Some(user), Some(path)) => {
+            let password = files::secret(&file.at(path))?;
+            let password = Secret::new(password.expose().as_str().into());
+            Some(Login { user: user.clone(), password })
+        }
+        _ => None,
+    };
+    let listening = config.listen.smtp.iter().map(|at| at.ip()).filter(|ip| !ip.is_unspecified());
+    let addresses: Vec<IpAddr> = listening.chain(relay.proxy_interfaces.iter().copied()).collect();
+    let hostname = config.hostname.as_str();
+    Ok(Settings {
+        helo: relay.smtp_helo_name.clone().unwrap_or_else(|| hostname.into()),
+        own: Own { names: vec![hostname.to_ascii_lowercase().into()], addresses },
+        transports: transports(config)?,
+        relayhost: relay.relayhost.clone(),
+        login,
+        wrapper: relay.smtp_tls_wrappermode,
+        bind_v4: relay.smtp_bind_address,
+        bind_v6: relay.smtp_bind_address6,
+        ipv4: relay.ipv4,
+        ipv6: relay.ipv6,
+        connect_timeout: relay.smtp_connect_timeout,
+        address_limit: relay.smtp_mx_address_limit,
+        session_limit: relay.smtp_mx_session_limit,
+        idle: relay.smtp_connection_cache_time_limit,
+        reuse: relay.smtp_connection_reuse_time_limit,
+        discard_ehlo_keywords: relay.smtp_discard_ehlo_keywords.clone(),
+        seed: RandomState::new().hash_one(0),
+        ..Settings::new(hostname)
+    })
+}

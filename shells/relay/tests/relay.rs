@@ -1,0 +1,296 @@
+//! Messages on their way to servers on loopback.
+
+mod common;
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::remote::{Mood, Remote};
+use common::{BODY, Bench, words};
+use rustls::crypto::ring::default_provider;
+use rustls::{ClientConfig, RootCertStore};
+use waypost_queue::SiteState;
+use waypost_relay::{Event, Opportunistic, Transports};
+use waypost_smtp::client::Login;
+use waypost_world::carrier::Fate;
+
+const A: &str = "a@remote.test";
+const B: &str = "b@remote.test";
+const C: &str = "c@remote.test";
+
+#[test]
+fn a_message_leaves() {
+    let remote = Remote::start("127.0.0.1", 0, Mood::default());
+    let bench = Bench::new("", |_| {});
+    let carried = bench.send(&remote.hop(), &[A, B]);
+    assert_eq!(carried.site, SiteState::Alive);
+    for passed in &carried.recipients {
+        assert_eq!(passed.fate, Fate::Sent { notifies: false });
+        assert_eq!(&*passed.diagnosis.text, "250 2.0.0 Ok: queued as 7");
+        assert_eq!(passed.diagnosis.status.to_string(), "2.0.0");
+        assert_eq!(&*passed.relay, format!("127.0.0.1[127.0.0.1]:{}", remote.address.port()));
+    }
+    let sent = BODY.replace("\r\n.", "\r\n..");
+    let lines = remote.lines();
+    assert_eq!(
+        lines[..5],
+        [
+            "MAIL FROM:<mail001@example.com>",
+            "RCPT TO:<a@remote.test>",
+            "RCPT TO:<b@remote.test>",
+            "DATA",
+            &sent
+        ]
+    );
+    assert_eq!(*bench.events.lock().unwrap(), []);
+}
+
+/// Two servers at one port, and a port at a third address where nobody is.
+fn two(first: Mood, second: Mood) -> (Remote, Remote, String) {
+    let first = Remote::start("127.0.0.2", 0, first);
+    let port = first.address.port();
+    let second = Remote::start("127.0.0.3", port, second);
+    (first, second, format!("remote.test:{port}"))
+}
+
+const TWO: &str = "remote.test MX 10 mx1.remote.test
+    remote.test MX 20 mx2.remote.test
+    mx1.remote.test A 127.0.0.2
+    mx2.remote.test A 127.0.0.3";
+
+#[test]
+fn the_first_host_is_down() {
+    let (first, second, hop) = two(Mood::default(), Mood::default());
+    let zone = TWO.replace("127.0.0.2", "127.0.0.9");
+    let bench = Bench::new(&zone, |_| {});
+    let carried = bench.send(&hop, &[A]);
+    assert_eq!(words(&carried), ["Sent { notifies: false } 2.0.0 250 2.0.0 Ok: queued as 7"]);
+    assert_eq!((first.connections(), second.connections()), (0, 1));
+    let port = first.address.port();
+    assert_eq!(&*carried.recipients[0].relay, format!("mx2.remote.test[127.0.0.3]:{port}"));
+    let reason = format!("connect to mx1.remote.test[127.0.0.9]:{port}: Connection refused").into();
+    assert_eq!(*bench.events.lock().unwrap(), [Event::Unreachable { reason }]);
+}
+
+#[test]
+fn everybody_is_down() {
+    let nobody = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+    let bench = Bench::new("", |_| {});
+    let carried = bench.send(&format!("[127.0.0.2]:{}", nobody.port()), &[A, B]);
+    let text = format!("connect to 127.0.0.2[127.0.0.2]:{}: Connection refused", nobody.port());
+    assert_eq!(
+        words(&carried),
+        [format!("Deferred 4.4.1 {text}"), format!("Deferred 4.4.1 {text}")]
+    );
+    assert_eq!(&*carried.recipients[0].relay, "none");
+    assert!(matches!(&carried.site, SiteState::Failed(why) if *why.text == *text));
+}
+
+#[test]
+fn who_may_do_better_elsewhere_goes_on() {
+    let moody = Mood::saying(&[
+        ("RCPT TO:<b@", "450 4.2.0 Greylisted"),
+        ("RCPT TO:<c@", "550 5.1.1 Unknown"),
+    ]);
+    let (first, second, hop) = two(moody, Mood::default());
+    let bench = Bench::new(TWO, |_| {});
+    let port = first.address.port();
+    assert_eq!(
+        bench.words(&hop, &[A, B, C]),
+        [
+            "Sent { notifies: false } 2.0.0 250 2.0.0 Ok: queued as 7",
+            "Sent { notifies: false } 2.0.0 250 2.0.0 Ok: queued as 7",
+            "Failed 5.1.1 host mx1.remote.test[127.0.0.2] said: 550 5.1.1 Unknown \
+             (in reply to RCPT TO command)",
+        ]
+    );
+    assert_eq!(
+        (first.recipients(), second.recipients()),
+        (vec![A.into(), B.into(), C.into()], vec![B.into()])
+    );
+    let reason = "host mx1.remote.test[127.0.0.2] said: 450 4.2.0 Greylisted \
+                  (in reply to RCPT TO command)";
+    let passing = Event::Passing { queue_id: "CADDB142031".into(), reason: reason.into() };
+    assert_eq!(*bench.events.lock().unwrap(), [passing]);
+    // The last host has the last word, but silence says less than a refusal.
+    let moody = Mood::saying(&[("RCPT", "450 4.2.0 Greylisted")]);
+    let first = Remote::start("127.0.0.4", port, moody);
+    let zone = TWO.replace("127.0.0.3", "127.0.0.9").replace("127.0.0.2", "127.0.0.4");
+    let carried = Bench::new(&zone, |_| {}).send(&hop, &[A]);
+    assert!(words(&carried)[0].contains("Greylisted"), "{carried:?}");
+    assert_eq!((carried.site, first.connections()), (SiteState::Alive, 1));
+}
+
+#[test]
+fn no_more_than_two_hosts_are_talked_to() {
+    let moody = || Mood::saying(&[("RCPT", "450 4.2.0 Greylisted")]);
+    let (first, second, hop) = two(moody(), moody());
+    let third = Remote::start("127.0.0.4", first.address.port(), Mood::default());
+    let zone = format!("{TWO}\nremote.test MX 30 mx3.remote.test\nmx3.remote.test A 127.0.0.4");
+    assert!(Bench::new(&zone, |_| {}).words(&hop, &[A])[0].starts_with("Deferred 4.2.0"));
+    assert_eq!((first.connections(), second.connections(), third.connections()), (1, 1, 0));
+    let sent = Bench::new(&zone, |settings| settings.session_limit = 0).words(&hop, &[A]);
+    assert!(sent[0].starts_with("Sent"), "{sent:?}");
+}
+
+#[test]
+fn hosts_that_do_not_want_to_talk() {
+    for (mood, text) in [
+        (
+            Mood { greeting: "554 5.7.1 go away", ..Mood::default() },
+            "Deferred 4.7.1 host mx1.remote.test[127.0.0.2] refused to talk to me: 554 5.7.1 go away",
+        ),
+        (
+            Mood::saying(&[("EHLO", "")]),
+            "Deferred 4.4.2 lost connection with mx1.remote.test[127.0.0.2] while performing the \
+             EHLO handshake",
+        ),
+    ] {
+        let (_first, second, hop) = two(mood, Mood::default());
+        let alone = TWO.lines().filter(|line| !line.contains("mx2")).collect::<Vec<_>>().join("\n");
+        let carried = Bench::new(&alone, |_| {}).send(&hop, &[A]);
+        assert_eq!(words(&carried), [text]);
+        assert!(matches!(carried.site, SiteState::Failed(_)));
+        // Those do not count as talked to.
+        let sent = Bench::new(TWO, |settings| settings.session_limit = 1).words(&hop, &[A]);
+        assert!(sent[0].starts_with("Sent"), "{sent:?}");
+        assert_eq!(second.connections(), 1);
+    }
+}
+
+#[test]
+fn a_connection_is_used_again() {
+    let remote = Remote::start("127.0.0.1", 0, Mood::default());
+    let bench = Bench::new("", |settings| settings.idle = Duration::from_secs(20));
+    for _ in 0..3 {
+        assert!(bench.words(&remote.hop(), &[A])[0].starts_with("Sent"));
+    }
+    // The second may come before the first connection is free again; never is there a third.
+    assert!(remote.connections() <= 2, "{}", remote.connections());
+    let each = Bench::new("", |settings| settings.idle = Duration::ZERO);
+    let before = remote.connections();
+    for _ in 0..3 {
+        assert!(each.words(&remote.hop(), &[A])[0].starts_with("Sent"));
+    }
+    assert_eq!(remote.connections(), before + 3);
+}
+
+#[test]
+fn a_connection_that_has_gone_stale_costs_nothing() {
+    let remote = Remote::start("127.0.0.1", 0, Mood { messages: 1, ..Mood::default() });
+    let bench = Bench::new("", |settings| settings.idle = Duration::from_secs(20));
+    for _ in 0..4 {
+        assert!(bench.words(&remote.hop(), &[A])[0].starts_with("Sent"));
+    }
+    assert_eq!(*bench.events.lock().unwrap(), []);
+}
+
+#[test]
+fn a_host_that_takes_few_recipients_gets_the_others_at_once() {
+    let remote = Remote::start("127.0.0.1", 0, Mood { crowd: 2, ..Mood::default() });
+    let bench = Bench::new("", |_| {});
+    let many = [A, B, C, "d@remote.test", "e@remote.test"];
+    let all = bench.words(&remote.hop(), &many);
+    assert!(all.iter().all(|word| word.starts_with("Sent")), "{all:?}");
+    assert_eq!(remote.connections(), 1);
+    let none = Mood { crowd: 0, ..Mood::default() };
+    let remote = Remote::start("127.0.0.1", 0, none);
+    let words = bench.words(&remote.hop(), &many);
+    assert!(words[0].starts_with("Deferred 4.5.3 host"), "{words:?}");
+}
+
+#[test]
+fn tls_that_fails_is_left_out_where_it_is_a_wish() {
+    let garbage = [("STARTTLS", "220 2.0.0 Ready\r\nthis is no TLS, and never will be")];
+    let mood = || Mood { offers: vec!["STARTTLS"], ..Mood::saying(&garbage) };
+    let remote =
+        Remote::start("127.0.0.1", 0, Mood { replies: vec![("STARTTLS", "220 go")], ..mood() });
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let may = || Arc::new(Opportunistic::new(Some(Arc::new(config.clone()))));
+    // The server goes on in clear: what the client says in TLS is an unknown command.
+    let bench = Bench::secured("", may(), |_| {});
+    let carried = bench.send(&remote.hop(), &[A]);
+    assert_eq!(words(&carried), ["Sent { notifies: false } 2.0.0 250 2.0.0 Ok: queued as 7"]);
+    assert_eq!(remote.connections(), 2);
+    let events = bench.events.lock().unwrap();
+    assert!(
+        matches!(&events[..], [Event::Insecure { .. }, Event::Passing { reason, .. }]
+            if **reason == *"Cannot start TLS: handshake failure"),
+        "{events:?}"
+    );
+}
+
+#[test]
+fn names_that_lead_nowhere() {
+    let zone = "null.test MX 0 .
+        broken.test MX !
+        here.test MX 10 mail.example.com
+        mail.example.com A 127.0.0.1
+        empty.test MX 10 gone.empty.test";
+    let bench = Bench::new(zone, |_| {});
+    for (hop, text) in [
+        ("null.test", "Failed 5.1.0 Domain null.test does not accept mail (nullMX)"),
+        (
+            "absent.test",
+            "Failed 5.4.4 Host or domain name not found. Name service error for name=absent.test \
+             type=MX: Host not found",
+        ),
+        (
+            "broken.test",
+            "Deferred 4.4.3 Host or domain name not found. Name service error for \
+             name=broken.test type=MX: Host not found, try again",
+        ),
+        ("here.test", "Failed 5.4.6 mail for here.test loops back to myself"),
+        (
+            "empty.test",
+            "Failed 5.4.4 Host or domain name not found. Name service error for \
+             name=gone.empty.test type=A: Host not found",
+        ),
+    ] {
+        let carried = bench.send(hop, &[A, B]);
+        assert_eq!(words(&carried), [text, text]);
+        let failed = matches!(carried.site, SiteState::Failed(_));
+        assert_eq!(failed, text.starts_with("Deferred"), "{hop}");
+    }
+}
+
+#[test]
+fn other_ways() {
+    let remote = Remote::start("127.0.0.1", 0, Mood::default());
+    let hop = remote.hop();
+    let bench = Bench::new("", |settings| {
+        settings.transports = Transports::new([("remote.test", &*hop)]).unwrap();
+    });
+    assert!(bench.words("remote.test", &[A])[0].starts_with("Sent"));
+    assert!(bench.words("else.test", &[A])[0].starts_with("Failed 5.4.4"));
+    let login = Login { user: "me".into(), password: Box::<str>::from("secret").into() };
+    let bench = Bench::new("", |settings| {
+        settings.relayhost = Some(hop.clone().into());
+        settings.login = Some(login);
+    });
+    // No password goes out in clear.
+    assert_eq!(
+        bench.words("else.test", &[A]),
+        ["Deferred 4.7.0 SASL authentication failed: server 127.0.0.1[127.0.0.1] offered no \
+          compatible authentication mechanisms for this type of connection security"]
+    );
+}
+
+#[test]
+fn what_stops_defers() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let bench = Bench::new("", |_| {});
+    let hop = format!("[127.0.0.1]:{}", silent.local_addr().unwrap().port());
+    bench.relay.stop();
+    let carried = bench.send(&hop, &[A]);
+    assert_eq!(
+        words(&carried),
+        ["Deferred 4.3.2 delivery was broken off: the mail system is stopping"]
+    );
+    assert_eq!(carried.site, SiteState::Unknown);
+}

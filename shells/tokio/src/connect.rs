@@ -1,0 +1,48 @@
+//! Connections to other servers: a task that opens those that are wished for.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::timeout;
+use waypost_daemon::{Dial, Server};
+
+use crate::session;
+
+/// Opens connections until the runtime ends.
+pub(crate) async fn run(server: Arc<Server>) {
+    loop {
+        let dial = poll_fn(|cx| server.poll_dial(cx.waker())).await;
+        tokio::spawn(one(Arc::clone(&server), dial));
+    }
+}
+
+async fn one(server: Arc<Server>, dial: Dial) {
+    let connected = match timeout(dial.timeout(), connect(&dial)).await {
+        Ok(connected) => connected,
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    };
+    match connected {
+        Ok(stream) => {
+            if let Some(session) = dial.connected() {
+                session::run(server, session, stream).await;
+            }
+        }
+        Err(error) => dial.failed(&error),
+    }
+}
+
+async fn connect(dial: &Dial) -> io::Result<TcpStream> {
+    let socket = match dial.address() {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    // Commands are written as a whole, so there is nothing to gather.
+    socket.set_nodelay(true)?;
+    if let Some(address) = dial.bind() {
+        socket.bind(SocketAddr::new(address, 0))?;
+    }
+    socket.connect(dial.address()).await
+}
