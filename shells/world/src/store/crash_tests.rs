@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -41,6 +42,8 @@ pub(crate) enum Survives {
 struct Node {
     content: Vec<u8>,
     durable: Vec<u8>,
+    /// What a failed sync took for written, and a later one does not write again.
+    lost: Vec<Range<usize>>,
     mtime: i64,
     is_dir: bool,
 }
@@ -55,15 +58,26 @@ pub(crate) struct Disk {
     ticks: i64,
     /// Calls until the power fails.
     pub(crate) left: usize,
-    /// The number of the one call that fails, counted from 1.
-    pub(crate) fault: Option<usize>,
+    /// The numbers of calls that fail, counted from 1; the power stays on.
+    pub(crate) faults: Range<usize>,
     pub(crate) calls: usize,
+}
+
+impl Node {
+    /// What a sync makes durable.
+    fn written(&self) -> Vec<u8> {
+        let mut written = self.content.clone();
+        for lost in &self.lost {
+            written[lost.clone()].fill(0);
+        }
+        written
+    }
 }
 
 impl Disk {
     fn count(&mut self) -> io::Result<()> {
         self.calls += 1;
-        if self.left == 0 || self.fault == Some(self.calls) {
+        if self.left == 0 || self.faults.contains(&self.calls) {
             return Err(rustix::io::Errno::IO.into());
         }
         self.left -= 1;
@@ -118,7 +132,10 @@ impl Disk {
         }
         for node in self.nodes.values_mut() {
             match survives {
-                Survives::All => node.durable = node.content.clone(),
+                Survives::All => {
+                    node.content = node.written();
+                    node.durable = node.content.clone();
+                }
                 Survives::Synced | Survives::Names => node.content = node.durable.clone(),
                 Survives::Torn | Survives::Holes => {
                     // Nothing is ever written but at the end.
@@ -131,6 +148,7 @@ impl Disk {
                     node.durable = node.content.clone();
                 }
             }
+            node.lost.clear();
         }
         // What lies in a directory that is lost is lost with it; parents come first in the order.
         let mut left: BTreeMap<PathBuf, u64> = BTreeMap::new();
@@ -141,7 +159,7 @@ impl Disk {
         }
         self.seen = left;
         self.durable = self.seen.clone();
-        (self.left, self.calls, self.fault) = (usize::MAX, 0, None);
+        (self.left, self.calls, self.faults) = (usize::MAX, 0, 0..0);
     }
 
     /// Changes a byte of a file as a bad disk does.
@@ -301,11 +319,15 @@ impl File for SimFile {
         })
     }
     fn sync(&self) -> io::Result<()> {
-        self.fs.call(|disk| {
-            let node = disk.nodes.get_mut(&self.node).unwrap();
-            node.durable = node.content.clone();
-            Ok(())
-        })
+        let mut disk = lock(&self.fs.0);
+        let (fate, power) = (disk.count(), disk.left > 0);
+        let node = disk.nodes.get_mut(&self.node).unwrap();
+        match &fate {
+            Ok(()) => node.durable = node.written(),
+            Err(_) if power => node.lost.push(node.durable.len()..node.content.len()),
+            Err(_) => {}
+        }
+        fate
     }
     fn stat(&self) -> io::Result<Stat> {
         self.fs.call(|disk| Ok(disk.stat(self.node)))
