@@ -46,6 +46,12 @@ const ARROWS: &[Row] = &[
         "arc-swap bytes clap listenfd nix rcgen rpassword rustix rustls rustls-pki-types sd-notify \
          signal-hook socket2 thiserror tracing tracing-journald tracing-subscriber",
     ),
+    // ureq is for MTA-STS policies alone, which come by HTTPS (RFC 8461).
+    (
+        "shells/tls",
+        "dns mail smtp tls",
+        "rustls rustls-native-certs rustls-pki-types rustls-webpki thiserror tracing ureq",
+    ),
     ("shells/tokio", "daemon driver machine", "bytes tokio tracing"),
 ];
 
