@@ -42,9 +42,11 @@ const ARROWS: &[Row] = &[
     ("shells/relay", "dns machine mail queue smtp world", "rustls"),
     (
         "shells/daemon",
-        "auth config dns driver imap ldap ldap3 machine mail queue relay resolver route sasl smtp world",
-        "arc-swap bytes clap listenfd nix rcgen rpassword rustix rustls rustls-pki-types sd-notify \
-         signal-hook socket2 thiserror tracing tracing-journald tracing-subscriber",
+        "auth config dns driver imap ldap ldap3 machine mail message queue relay resolver route sasl \
+         smtp world",
+        "arc-swap base64 bytes clap listenfd nix rcgen rpassword rustix rustls rustls-pki-types \
+         sd-notify serde serde_json signal-hook socket2 thiserror tracing tracing-journald \
+         tracing-subscriber",
     ),
     // ureq is for MTA-STS policies alone, which come by HTTPS (RFC 8461).
     (

@@ -32,6 +32,7 @@ pub struct Config {
     pub dns: Dns,
     pub relay: Relay,
     pub spool: Spool,
+    pub control: Control,
     pub cache: Cache,
     pub limits: Limits,
     pub log: Log,
@@ -253,6 +254,13 @@ pub struct Spool {
     pub queue_run_delay: Duration,
 }
 
+/// `[control]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each field is documented where the key is listed")]
+pub struct Control {
+    pub socket: Option<Box<str>>,
+}
+
 /// `[cache]`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "each field is documented where the key is listed")]
@@ -350,6 +358,7 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
             maximal_backoff_time: r.duration("spool.maximal_backoff_time"),
             queue_run_delay: r.duration("spool.queue_run_delay"),
         },
+        control: Control { socket: r.optional("control.socket") },
         cache: Cache {
             positive: r.duration("cache.positive"),
             negative: r.duration("cache.negative"),

@@ -67,6 +67,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ("dns", "Name servers."),
     ("relay", "Mail to other servers, under Postfix's names."),
     ("spool", "What cannot be delivered now waits here."),
+    ("control", "How `waypost queue` reaches a running server."),
     ("cache", "What the directory said is believed for a while."),
     ("limits", "How much of the computer we may use."),
     ("log", "What is told, and how."),
@@ -366,6 +367,11 @@ pub const KEYS: &[Key] = &[
     key("spool.minimal_backoff_time", "\"300s\"", "Time to the second attempt."),
     key("spool.maximal_backoff_time", "\"4000s\"", "Time between attempts, at most."),
     key("spool.queue_run_delay", "\"300s\"", "How often the spool is looked through."),
+    unset(
+        "control.socket",
+        "\"/run/waypost/control\"",
+        "A unix socket for the server's own user and root; without it, control in spool.directory.",
+    ),
     key(
         "cache.positive",
         "\"60s\"",

@@ -30,8 +30,8 @@ mod reader;
 mod reference;
 
 pub use config::{
-    Auth, AuthSocket, BareNewline, Cache, Certificate, Config, Directory, Dns, Imap, Ldap, Limits,
-    Listen, Log, LogFormat, LogLevel, Mail, Maps, Relay, Scope, Smtp, Spool,
+    Auth, AuthSocket, BareNewline, Cache, Certificate, Config, Control, Directory, Dns, Imap, Ldap,
+    Limits, Listen, Log, LogFormat, LogLevel, Mail, Maps, Relay, Scope, Smtp, Spool,
 };
 pub use keys::{KEYS, Key};
 pub use problem::{Problem, Problems};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use clap::{Parser, Subcommand};
 use waypost_world::{Clock, SystemClock};
 
+use crate::control::command::{self as queue, QueueCommand};
 use crate::files::ConfigFile;
 use crate::listen::ListenError;
 use crate::log;
@@ -49,15 +50,18 @@ enum Command {
         /// The login name
         user: String,
     },
+    /// Messages that wait: list, show, retry, hold, release, expire, drop
+    #[command(subcommand)]
+    Queue(QueueCommand),
     /// Print a waypost.toml with every setting, documented
     Reference,
 }
 
-#[derive(Debug, clap::Args)]
-struct ConfigArgument {
+#[derive(Clone, Debug, PartialEq, Eq, clap::Args)]
+pub(crate) struct ConfigArgument {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = "/etc/waypost/waypost.toml")]
-    config: PathBuf,
+    pub(crate) config: PathBuf,
 }
 
 /// Runs the command line. `run` takes the sockets of a server and serves until it stops.
@@ -72,6 +76,7 @@ pub fn main(run: impl FnOnce(Arc<Server>) -> io::Result<()>) -> ExitCode {
         Command::Check(file) => admin::check(&file.config),
         Command::Query { config, map, key } => admin::query(&config.config, &map, &key),
         Command::AuthTest { config, user } => admin::auth_test(&config.config, &user),
+        Command::Queue(command) => queue::run(&command),
         Command::Reference => {
             print!("{}", waypost_config::reference());
             Ok(ExitCode::SUCCESS)
@@ -83,6 +88,14 @@ pub fn main(run: impl FnOnce(Arc<Server>) -> io::Result<()>) -> ExitCode {
         }
         ExitCode::from(2)
     })
+}
+
+#[cfg(test)]
+pub(crate) fn queue_command<'a>(line: impl Iterator<Item = &'a str>) -> Option<QueueCommand> {
+    match Arguments::try_parse_from(line).map(|it| it.command) {
+        Ok(Command::Queue(command)) => Some(command),
+        _ => None,
+    }
 }
 
 /// Tells how to get around a port that somebody else has.

@@ -15,12 +15,14 @@
 //! | `server.rs`, `session/` | the running server; sessions by protocol |
 //! | `settings.rs`, `files.rs` | from `waypost.toml` to the settings of each part |
 //! | `listen.rs`, `tls.rs`, `registry.rs` | sockets, certificates, who is connected |
+//! | `control/` | `waypost queue`, and the socket on which a running server answers it |
 //! | `dial.rs` | connections to other servers |
 //! | `log/` | log lines |
 //! | `process.rs` | rights, signals, systemd |
 
 mod admin;
 mod cli;
+mod control;
 mod dial;
 mod files;
 mod listen;
