@@ -19,6 +19,7 @@ mod client;
 pub(crate) mod command;
 mod history;
 mod protocol;
+#[cfg_attr(not(test), expect(dead_code, reason = "no server opens it yet"))]
 mod server;
 mod show;
 #[cfg(test)]

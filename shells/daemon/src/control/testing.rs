@@ -32,6 +32,7 @@ fn entry(id: &str, arrived: i64, size: u64, recipients: Vec<Waiting>) -> Entry {
         sender: ReversePath::Address(Address::parse("mail001@example.com").unwrap()),
         size,
         message_id: "<stuck@client.example.net>".into(),
+        checksum: None,
         body: Body::SevenBit,
         smtputf8: false,
         ret: None,
@@ -69,6 +70,13 @@ pub(super) fn entries() -> Vec<Entry> {
     ]
 }
 
+/// A message of so many octets.
+pub(super) fn body(size: u64) -> Vec<u8> {
+    let mut body = b"Subject: \xFF\r\n\r\n".to_vec();
+    body.resize(usize::try_from(size).unwrap(), b'x');
+    body
+}
+
 /// A configuration, and the spool that it names with the three messages in it.
 pub(super) fn spool(dir: &Path) -> PathBuf {
     let config = dir.join("waypost.toml");
@@ -80,7 +88,7 @@ pub(super) fn spool(dir: &Path) -> PathBuf {
     for entry in entries() {
         let path = dir.join("spool").join(&*entry.origin.queue_id);
         fs::write(path.with_extension("entry"), entry.encode()).unwrap();
-        fs::write(path.with_extension("body"), b"Subject: \xFF\r\n\r\nhello\r\n").unwrap();
+        fs::write(path.with_extension("body"), body(entry.origin.size)).unwrap();
     }
     config
 }
