@@ -145,7 +145,6 @@ impl Attempt {
         }
         match input {
             Input::Stop => self.stop(now),
-            _ if self.stopping && self.phase == Phase::Seeking => self.stop(now),
             Input::NoneIdle => Action::Route,
             Input::Route(Ok(hosts)) => {
                 let met = self.met;
@@ -327,7 +326,9 @@ impl Attempt {
                 *word = Some(passed);
             }
         }
-        self.open.retain(|at| !tried.contains(at) || open.contains(at));
+        // All of them are in order.
+        let among = |places: &[usize], at: &usize| places.binary_search(at).is_ok();
+        self.open.retain(|at| !among(&tried, at) || among(&open, at));
         again
     }
 
@@ -358,3 +359,7 @@ fn is_handshake(trouble: &Trouble) -> bool {
     trouble.stage == Stage::Handshake
         && matches!(trouble.cause, Cause::Tls | Cause::Lost | Cause::Timeout)
 }
+
+#[cfg(test)]
+#[path = "attempt_tests.rs"]
+mod tests;
