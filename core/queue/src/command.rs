@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::call::{Command, Fact, Selection};
+use crate::call::{Command, Fact, Listed, Selection};
 use crate::change::Change;
 use crate::destination::{Destination, TRANSPORTS};
 use crate::queue::{Message, Phase, Queue};
@@ -24,6 +24,11 @@ impl Queue {
             self.revive_selected(selection);
         }
         self.fact(Fact::Commanded { command: number, messages });
+    }
+
+    /// The messages of a selection, in no order.
+    pub fn listing(&self, selection: &Selection) -> impl Iterator<Item = Listed> {
+        self.select(selection).into_iter().map(|at| self.listed(at, &self.messages[at]))
     }
 
     fn select(&self, selection: &Selection) -> Vec<u32> {

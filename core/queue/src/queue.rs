@@ -190,7 +190,7 @@ impl Queue {
         Some(self.listed(at, &self.messages[at]))
     }
 
-    fn listed(&self, at: u32, message: &Message) -> Listed {
+    pub(crate) fn listed(&self, at: u32, message: &Message) -> Listed {
         let place = match message.phase {
             Phase::Incoming => Place::Incoming,
             Phase::Active | Phase::Removing => Place::Active,

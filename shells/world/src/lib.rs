@@ -72,8 +72,10 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use waypost_imap::server as imap;
 use waypost_machine::{Answer, Secret};
+use waypost_queue::{Command, ListedDestination, QueueId, Selection};
 use waypost_route::Policy;
 use waypost_route::rate::RateLimiter;
 use waypost_sasl::{Credentials, Verified};
@@ -309,15 +311,46 @@ impl World {
         self.inner.lookups.forget();
     }
 
-    /// Tries the messages in the spool that are due. The world does so by itself, by its schedule.
+    /// Tries the messages in the spool that are due. The world does so by itself, by its schedule;
+    /// this is for a clock that was moved.
     pub fn run_queue(&self) {
-        run::queue::run(&self.inner);
+        self.inner.queue.tick();
     }
 
     /// Tries all messages in the spool now, as `postqueue -f` does.
     pub fn flush_queue(&self) {
-        self.inner.queue.flush();
-        self.run_queue();
+        self.queue_command(Command::Retry(Selection::All), |_| {});
+    }
+
+    /// Lists messages in the queue, in the order of their names, which is that of their arrival.
+    /// One that goes meanwhile is left out.
+    pub fn queue(&self, selection: Selection, done: impl FnOnce(Vec<Queued>) + Send + 'static) {
+        self.inner.queue.list(&self.inner, selection, Box::new(done));
+    }
+
+    /// Lists the destinations that something is known of.
+    pub fn destinations(&self, done: impl FnOnce(Vec<ListedDestination>) + Send + 'static) {
+        self.inner.queue.destinations(Box::new(done));
+    }
+
+    /// Does what the admin wants with messages in the queue; `done` gets the number of those that
+    /// it changed.
+    pub fn queue_command(&self, command: Command, done: impl FnOnce(usize) + Send + 'static) {
+        self.inner.queue.command(command, Box::new(done));
+    }
+
+    /// The text of a message in the queue, CRLF line ends; `None` when it is not there.
+    pub fn queue_body(&self, id: QueueId, done: impl FnOnce(Option<Bytes>) + Send + 'static) {
+        let done = promise::Sure::new(Box::new(done), || None);
+        let world = Arc::clone(&self.inner);
+        self.inner.files.submit(None, move || {
+            let spool = &world.queue.spool;
+            let mut text = Vec::new();
+            let mut each = |piece: Bytes| text.extend_from_slice(&piece);
+            let read =
+                spool.load(id.as_str()).and_then(|entry| spool.read_body(&entry.origin, &mut each));
+            done.keep(read.is_ok().then(|| text.into()));
+        });
     }
 
     /// How many searches and binds all directories were asked for so far.

@@ -134,7 +134,7 @@ impl AtRest {
     /// It cannot be read.
     pub fn body(&self, id: QueueId, each: &mut dyn FnMut(Bytes)) -> Result<bool, RestError> {
         let Some(queued) = self.load(id) else { return Ok(false) };
-        self.spool.read_body(&queued.entry, each)?;
+        self.spool.read_body(&queued.entry.origin, each)?;
         Ok(true)
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use waypost_ldap::Table;
 use waypost_ldap::attrs::Accounts;
+use waypost_mail::Address;
 use waypost_route::rate::Rates;
 use waypost_route::{Map, Policy};
 
@@ -100,12 +101,15 @@ impl Default for Cache {
 pub struct Spool {
     /// Its directory; made when it is missing.
     pub directory: PathBuf,
-    /// `minimal_backoff_time`: between the first two attempts.
-    pub minimal_backoff: Duration,
-    /// `maximal_backoff_time`: between attempts, at most.
-    pub maximal_backoff: Duration,
-    /// `queue_run_delay`: how often the spool is looked through.
-    pub run_delay: Duration,
+    /// When and where messages are tried, and how many at a time.
+    pub queue: waypost_queue::Settings,
+    /// `bounce_size_limit`: of larger messages, in octets, a report returns the header alone.
+    pub bounce_size_limit: u64,
+    /// `2bounce_notice_recipient`: who is told of our reports that cannot be delivered; `None`:
+    /// nobody.
+    pub double_bounce: Option<Address>,
+    /// How long what is under way may take to end when the world stops.
+    pub stop_grace: Duration,
 }
 
 impl Spool {
@@ -113,9 +117,10 @@ impl Spool {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self {
             directory: directory.into(),
-            minimal_backoff: Duration::from_secs(300),
-            maximal_backoff: Duration::from_secs(4000),
-            run_delay: Duration::from_secs(300),
+            queue: waypost_queue::Settings::default(),
+            bounce_size_limit: 50_000,
+            double_bounce: None,
+            stop_grace: Duration::from_secs(10),
         }
     }
 }
@@ -123,6 +128,8 @@ impl Spool {
 impl Settings {
     /// Settings with every default: no tables, nobody may log in.
     pub fn new(hostname: &str, spool: impl Into<PathBuf>, log: Arc<dyn Log>) -> Self {
+        let mut spool = Spool::new(spool);
+        spool.double_bounce = Address::parse(&format!("postmaster@{hostname}")).ok();
         Self {
             hostname: hostname.into(),
             policy: Policy::new(hostname),
@@ -134,7 +141,7 @@ impl Settings {
             mail_location: "maildir:~/mailbox".into(),
             allowed_bases: Vec::new(),
             minimum_uid: crate::identity::MIN_UID,
-            spool: Spool::new(spool),
+            spool,
             carrier: None,
             file_threads: 32,
             clock: Arc::new(SystemClock::default()),

@@ -169,9 +169,9 @@ fn start(
     settings.carrier = carrier;
     settings.clock = clock;
     settings.file_threads = config.limits.file_threads;
-    settings.spool.minimal_backoff = config.spool.minimal_backoff_time;
-    settings.spool.maximal_backoff = config.spool.maximal_backoff_time;
-    settings.spool.run_delay = config.spool.queue_run_delay;
+    settings.spool.queue.backoff.minimal = config.spool.minimal_backoff_time;
+    settings.spool.queue.backoff.maximal = config.spool.maximal_backoff_time;
+    settings.spool.queue.queue_run_delay = config.spool.queue_run_delay;
     Ok(Running { world: world(settings)?, _client: tables.client })
 }
 

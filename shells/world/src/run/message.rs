@@ -2,8 +2,9 @@
 //!
 //! Where every recipient is a mailbox here, the message goes straight into their Maildirs: one write,
 //! one sync and one rename for each, all before the session gets its 250. The spool gets what cannot
-//! be finished now: recipients elsewhere, recipients whose tables hold nonsense, more mailboxes than
-//! one message is written to at a time, and a mailbox that fails while others do not.
+//! be finished now: recipients elsewhere or nowhere, recipients whose tables hold nonsense, more mailboxes than
+//! one message is written to at a time, recipients of whose delivery the sender wants to be told, and
+//! a mailbox that fails while others do not.
 //!
 //! For that last case a message for several mailboxes is also written to the spool as it comes in,
 //! but not synced; it is used, or removed, when the outcome is known.
@@ -17,12 +18,13 @@ use waypost_machine::UnixTime;
 use waypost_mail::{Client, Delivery, Enhanced, Envelope, MailHome, Notify, Reply, Target};
 use waypost_message::date::DateTime;
 use waypost_message::received::{self, Delivered, Received, With};
-use waypost_queue::{Change, Entry, Origin, Waiting};
+use waypost_queue::{Change, Diagnosis, Entry, Origin, Waiting};
 use waypost_smtp::server::Committed;
 
 use crate::Inner;
 use crate::event::{Agent, Attempt, Event, Status};
 use crate::run::header::{HOPCOUNT_LIMIT, Header};
+use crate::run::queue::How;
 use crate::run::submission::{Authors, Submission};
 use crate::spool::{Draft, SpoolError};
 use crate::store::{Error, Incoming, MAX_MAILBOXES, Parcel};
@@ -66,6 +68,8 @@ struct Files {
 struct Outcome {
     delivered: Vec<usize>,
     failed: Vec<(usize, Error)>,
+    /// What lies in the spool, for the queue.
+    left: Option<(Entry, How)>,
 }
 
 impl Transit {
@@ -148,7 +152,8 @@ impl Transit {
         let mut locals: Vec<usize> = (0..self.finals.len())
             .filter(|n| matches!(self.finals[*n].delivery.target, Target::Maildir(_)))
             .collect();
-        if locals.len() > MAX_MAILBOXES {
+        let told = self.finals.iter().any(|it| it.notify.is_some_and(|notify| notify.success));
+        if locals.len() > MAX_MAILBOXES || told {
             locals.clear();
         }
         let parcels: Vec<Parcel> = locals
@@ -240,6 +245,9 @@ impl Transit {
             Ok(outcome) => {
                 let took = self.world.settings.clock.mono().since(begun.mono);
                 self.report(&outcome, before, took);
+                if let Some((entry, how)) = outcome.left {
+                    self.world.queue.submit(entry, how);
+                }
                 Committed::Done
             }
         }
@@ -264,27 +272,31 @@ impl Transit {
         loops.all(|it| it.is_some()).then(|| first.clone())
     }
 
-    /// Some recipients must wait. First everybody is put down in the spool; then those with a
-    /// mailbox get it and are struck out. A crash in between delivers once more at worst, and a
-    /// spool that fails leaves nothing behind.
+    /// Some recipients are not mailboxes here. First everybody is put down in the spool; then those
+    /// with a mailbox get it and are struck out, and the queue has the rest. A crash in between
+    /// delivers once more at worst, and a spool that fails leaves nothing behind.
     fn spool_first(
         &self,
         incoming: Option<Incoming>,
         locals: &[usize],
         draft: Option<Result<Draft, SpoolError>>,
     ) -> Result<Outcome, Reply> {
-        let all: Vec<usize> = (0..self.finals.len()).collect();
-        let crowd = locals.is_empty()
-            && self.finals.iter().any(|it| matches!(it.delivery.target, Target::Maildir(_)));
-        let next = self.spool(draft, &all, crowd)?;
-        let outcome = deliver(incoming, locals);
+        let now = self.world.settings.clock.wall();
+        let all = (0..self.finals.len()).map(|n| self.waiting(n, now));
+        let mut entry = self.spool(draft, all.collect())?;
+        let mut outcome = deliver(incoming, locals);
+        // The queue tries them at once, and tells then.
+        outcome.failed.clear();
         let done: Vec<Change> = outcome.delivered.iter().map(|n| Change::Done(*n)).collect();
         if !done.is_empty()
             && let Err(error) = self.world.queue.spool.record(&self.queue_id, &done)
         {
             tracing::error!("spool: {error}; {} may be delivered again", self.queue_id);
         }
-        self.world.queue.add(next, Arc::clone(&self.queue_id));
+        for change in done {
+            entry.apply(change);
+        }
+        outcome.left = Some((entry, How::Now));
         Ok(outcome)
     }
 
@@ -295,19 +307,20 @@ impl Transit {
         locals: &[usize],
         draft: Option<Result<Draft, SpoolError>>,
     ) -> Result<Outcome, Reply> {
-        let outcome = deliver(incoming, locals);
-        if outcome.failed.is_empty() {
-            return Ok(outcome);
-        }
-        let failed: Vec<usize> = outcome.failed.iter().map(|(n, _)| *n).collect();
+        let mut outcome = deliver(incoming, locals);
+        let Some((_, first)) = outcome.failed.first() else { return Ok(outcome) };
         if draft.is_none() {
-            let error = &outcome.failed[0].1;
-            tracing::warn!("warning: {}: {error}", self.queue_id);
-            return Err(not_written(Some(error)));
+            tracing::warn!("warning: {}: {first}", self.queue_id);
+            return Err(not_written(Some(first)));
         }
-        match self.spool(draft, &failed, false) {
-            Ok(next) => {
-                self.world.queue.add(next, Arc::clone(&self.queue_id));
+        let next = self.world.queue.second_attempt(self.world.settings.clock.wall());
+        let failed = outcome.failed.iter().map(|(n, error)| {
+            let why = Diagnosis::own(dsn_of(error), error.to_string());
+            Waiting { attempts: 1, last: Some(Arc::new(why)), ..self.waiting(*n, next) }
+        });
+        match self.spool(draft, failed.collect()) {
+            Ok(entry) => {
+                outcome.left = Some((entry, How::Later));
                 Ok(outcome)
             }
             Err(reply) => {
@@ -324,20 +337,18 @@ impl Transit {
         }
     }
 
-    /// Puts recipients down in the spool, and says when they are to be tried; `now`: at once.
+    /// A recipient as the spool has it.
+    fn waiting(&self, n: usize, next: UnixTime) -> Waiting {
+        let Final { delivery, notify, orcpt } = &self.finals[n];
+        Waiting::new(delivery.clone(), *notify, orcpt.clone(), next)
+    }
+
+    /// Puts recipients down in the spool.
     fn spool(
         &self,
         draft: Option<Result<Draft, SpoolError>>,
-        who: &[usize],
-        now: bool,
-    ) -> Result<UnixTime, Reply> {
-        let wall = self.world.settings.clock.wall();
-        let next = if now { wall } else { self.world.queue.backoff.next(wall, wall) };
-        let recipients = who.iter().map(|n| {
-            let Final { delivery, notify, orcpt } = &self.finals[*n];
-            let (delivery, orcpt) = (delivery.clone(), orcpt.clone());
-            Waiting::new(delivery, *notify, orcpt, next)
-        });
+        recipients: Vec<Waiting>,
+    ) -> Result<Entry, Reply> {
         let envelope = &self.envelope;
         let mut entry = Entry::new(
             Origin {
@@ -353,14 +364,14 @@ impl Transit {
                 envid: envelope.envid.clone(),
                 login: envelope.client.login.as_ref().map(|login| login.user.clone()),
             },
-            recipients.collect(),
+            recipients,
         );
         let written = draft.unwrap_or_else(|| self.draft()).and_then(|it| it.commit(&mut entry));
         if let Err(error) = written {
             tracing::error!("spool: {error}");
             return Err(if error.is_full() { full() } else { not_written(None) });
         }
-        Ok(next)
+        Ok(entry)
     }
 
     fn message_id(&self) -> Box<str> {
@@ -385,7 +396,7 @@ impl Transit {
                 to: delivery.to.clone(),
                 orig_to: delivery.orig_to.clone(),
                 agent,
-                relay: relay(agent),
+                relay: "virtual".into(),
                 delays: [before, Duration::ZERO, Duration::ZERO, took],
                 dsn,
                 status,
@@ -399,12 +410,7 @@ impl Transit {
         for (n, error) in &outcome.failed {
             attempt(*n, dsn_of(error), Status::Deferred, Agent::Virtual, error.to_string());
         }
-        for (n, it) in self.finals.iter().enumerate() {
-            if let Some((dsn, text)) = crate::run::queue::waits(&it.delivery.target) {
-                attempt(n, dsn, Status::Deferred, Agent::Error, text);
-            }
-        }
-        if outcome.delivered.len() == self.finals.len() {
+        if outcome.left.is_none() {
             log.event(Event::Removed { queue_id: queue_id() });
         }
     }
@@ -428,15 +434,6 @@ pub(crate) fn delivered_head(sender: &str, delivery: &Delivery) -> String {
     let mut head = String::new();
     Delivered { sender, original_to: Some(&orig_to), delivered_to: &to }.print(&mut head);
     head
-}
-
-/// What stands after `relay=` for agents that go nowhere else.
-pub(crate) fn relay(agent: Agent) -> Box<str> {
-    match agent {
-        Agent::Virtual => "virtual",
-        Agent::Smtp | Agent::Error => "none",
-    }
-    .into()
 }
 
 /// The enhanced code of a mailbox's failure.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use waypost_queue::Entry;
+use waypost_queue::Origin;
 
 use super::{Damage, Spool, SpoolError};
 use crate::fs::File;
@@ -26,13 +26,13 @@ pub(crate) struct Body {
 
 impl Spool {
     /// Opens the body of a message.
-    pub(crate) fn body(&self, entry: &Entry) -> Result<Body, SpoolError> {
-        let path = self.path(&entry.origin.queue_id, "body");
+    pub(crate) fn body(&self, origin: &Origin) -> Result<Body, SpoolError> {
+        let path = self.path(&origin.queue_id, "body");
         let file = self.fs.open(&path).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => SpoolError::damaged(&path, Damage::Missing),
             _ => SpoolError::io(&path, error),
         })?;
-        let (size, checksum) = (entry.origin.size, entry.origin.checksum);
+        let (size, checksum) = (origin.size, origin.checksum);
         Ok(Body { path, file, size, checksum, at: 0, sum: crc32fast::Hasher::new() })
     }
 
@@ -40,10 +40,10 @@ impl Spool {
     /// whole message.
     pub(crate) fn read_body(
         &self,
-        entry: &Entry,
+        origin: &Origin,
         each: &mut dyn FnMut(Bytes),
     ) -> Result<(), SpoolError> {
-        let mut body = self.body(entry)?;
+        let mut body = self.body(origin)?;
         loop {
             let (piece, end) = body.read(body.at, BLOCK)?;
             if !piece.is_empty() {

@@ -164,7 +164,7 @@ proptest! {
         if let Some((place, mask)) = damage {
             flip(&fs, "one.body", place % text.len(), mask);
         }
-        match pieces(&mut spool.body(one).unwrap(), text.as_bytes(), &reads) {
+        match pieces(&mut spool.body(&one.origin).unwrap(), text.as_bytes(), &reads) {
             Ok(ended) => prop_assert!(!ended || damage.is_none()),
             Err(error) => {
                 prop_assert!(damage.is_some() && error.is_damage(), "{error}");

@@ -8,10 +8,9 @@
 //!    renamed to `ID.entry`, and the directory synced. Only now is the message accepted.
 //!
 //! What happens to recipients is appended to the entry and synced. When nobody waits any more, first
-//! the entry is removed, then the body; that is not synced, so a power failure may bring back a
-//! message whose last recipients were not noted. An entry in which nobody waits is removed at the
-//! next start. A body without entry was never accepted, or is not needed any more, and is removed
-//! as well.
+//! the entry is removed, which is synced, then the body. An entry in which nobody waits is removed
+//! at the next start. A body without entry was never accepted, or is not needed any more, and is
+//! removed as well.
 //!
 //! The entry knows size and checksum of the body, and each of its lines has a checksum. Who reads a
 //! body gets the end of it only when all of it is what was accepted. A message that is damaged is
@@ -40,6 +39,7 @@ use waypost_queue::{Change, Entry, QueueId};
 use crate::fs::{File, Fs, read_to_end};
 use crate::lock;
 
+pub(crate) use body::Body;
 pub(crate) use corrupt::CORRUPT;
 pub(crate) use draft::Draft;
 pub(crate) use error::{Damage, SpoolError};
@@ -126,12 +126,16 @@ impl Spool {
         self.write(id, entry)
     }
 
-    /// Removes a message that nobody waits for. Its body would be useless without its entry, so
-    /// that goes last.
+    /// Removes a message that nobody waits for, durably. Its body would be useless without its
+    /// entry, so that goes last; a body that stays is removed at the next start.
     pub(crate) fn remove(&self, id: &str) -> Result<(), SpoolError> {
         for kind in ["entry", "body"] {
             let path = self.path(id, kind);
             match self.fs.unlink(&path) {
+                Ok(()) if kind == "entry" => {
+                    let synced = self.fs.sync_dir(&self.directory);
+                    synced.map_err(|error| SpoolError::io(&self.directory, error))?;
+                }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(SpoolError::io(&path, error));
                 }

@@ -69,7 +69,7 @@ pub(super) fn names(fs: &SimFs, dir: &str) -> Vec<String> {
 /// The whole body.
 pub(super) fn read(spool: &Spool, entry: &Entry) -> Result<String, SpoolError> {
     let mut text = Vec::new();
-    spool.read_body(entry, &mut |piece| text.extend_from_slice(&piece))?;
+    spool.read_body(&entry.origin, &mut |piece| text.extend_from_slice(&piece))?;
     Ok(String::from_utf8(text).unwrap())
 }
 

@@ -1,0 +1,248 @@
+//! The thread that runs the queue manager.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use waypost_machine::{Input, Machine, Step, UnixTime};
+use waypost_queue::{
+    Attempted, Call, Fact, Notice, Persisted, QueueId, Removed, Reported, SiteState,
+};
+
+use super::attempt::{Attempt, active, expired};
+use super::record::{record, remove};
+use super::report::report;
+use super::slot::{Due, Slot};
+use super::{How, Queue, Submitted, Task};
+use crate::event::Event;
+use crate::promise::Sure;
+use crate::{Inner, lock};
+
+/// The queue manager and what is remembered beside it.
+pub(super) struct Driver {
+    queue: Arc<Queue>,
+    world: Weak<Inner>,
+    machine: waypost_queue::Queue,
+    /// Messages for which something is done.
+    slots: HashMap<QueueId, Weak<Slot>>,
+    /// Entries that the machine may ask for at once.
+    fresh: Vec<Arc<Slot>>,
+    /// When the round of a message began.
+    active: HashMap<QueueId, UnixTime>,
+    /// Messages whose first `queue active` stands in the log.
+    announced: HashSet<QueueId>,
+    commands: HashMap<u64, Sure<usize>>,
+    last_command: u64,
+    /// When it is too late for what is under way.
+    end: Option<Instant>,
+    wait: Duration,
+    /// When messages that could not be read are looked at.
+    rest: Instant,
+    closed: bool,
+}
+
+impl Driver {
+    pub(super) fn new(queue: Arc<Queue>, world: Weak<Inner>) -> Self {
+        let machine = waypost_queue::Queue::new(queue.settings.queue.clone());
+        let delay = queue.settings.queue.queue_run_delay;
+        Self {
+            queue,
+            world,
+            machine,
+            slots: HashMap::new(),
+            fresh: Vec::new(),
+            active: HashMap::new(),
+            announced: HashSet::new(),
+            commands: HashMap::new(),
+            last_command: 0,
+            end: None,
+            wait: Duration::ZERO,
+            rest: Instant::now() + delay,
+            closed: false,
+        }
+    }
+
+    /// Runs until it is told to stop, or there is no world any more.
+    pub(super) fn run(mut self) {
+        if let Some(world) = self.world.upgrade() {
+            let found = std::mem::take(&mut *lock(&self.queue.found));
+            for arrival in found {
+                self.handle(&world, Input::Notice(Notice::Recovered(arrival)));
+            }
+        }
+        while !self.closed {
+            let tasks = self.queue.take(self.wait);
+            let Some(world) = self.world.upgrade() else { break };
+            for task in tasks {
+                self.task(&world, task);
+            }
+            self.handle(&world, Input::Tick);
+            self.drain(&world);
+            self.tidy(&world);
+            if self.end.is_some_and(|end| end <= Instant::now()) {
+                tracing::warn!("warning: deliveries did not end in time; they will be tried again");
+                break;
+            }
+        }
+        self.queue.close();
+    }
+
+    fn handle(&mut self, world: &Inner, input: Input<waypost_queue::Queue>) {
+        self.machine.handle(world.settings.clock.now(), input);
+    }
+
+    fn task(&mut self, world: &Arc<Inner>, task: Task) {
+        match task {
+            Task::Submitted(submitted) => {
+                let Submitted { slot, arrival, how } = *submitted;
+                self.slots.insert(slot.id, Arc::downgrade(&slot));
+                let notice = match how {
+                    How::Now => {
+                        self.announced.insert(slot.id);
+                        Notice::Submitted(arrival)
+                    }
+                    How::Later => Notice::Recovered(arrival),
+                };
+                self.fresh.push(slot);
+                self.handle(world, Input::Notice(notice));
+            }
+            Task::Answer(answer, slot) => {
+                self.fresh.push(slot);
+                self.handle(world, Input::Answer(answer));
+            }
+            Task::Found(arrival) => {
+                self.handle(world, Input::Notice(Notice::Recovered(*arrival)));
+            }
+            Task::Command(command, done) => {
+                self.last_command += 1;
+                self.commands.insert(self.last_command, done);
+                let notice = Notice::Command(self.last_command, command);
+                self.handle(world, Input::Notice(notice));
+            }
+            Task::Look(look) => {
+                // What was handed over before has to be seen in its place.
+                self.drain(world);
+                look(&self.machine);
+            }
+            Task::Tick => {}
+            Task::Stop => {
+                self.end.get_or_insert_with(|| Instant::now() + self.queue.settings.stop_grace);
+                self.handle(world, Input::Stop);
+            }
+        }
+    }
+
+    /// Does what the machine wants.
+    fn drain(&mut self, world: &Arc<Inner>) {
+        loop {
+            match self.machine.poll(0) {
+                Step::Call(call) => self.call(world, call),
+                Step::Fact(fact) => self.fact(world, fact),
+                Step::Close(_) => {
+                    self.closed = true;
+                    break;
+                }
+                Step::Wait(wait) => {
+                    // Now and then all the same, in case the clock does not go on as we do.
+                    let longest = self.queue.settings.queue.queue_run_delay;
+                    let due = wait.until.map(|due| due.since(world.settings.clock.mono()));
+                    self.wait = due.unwrap_or(longest).min(longest);
+                    if let Some(end) = self.end {
+                        self.wait = self.wait.min(end.saturating_duration_since(Instant::now()));
+                    }
+                    break;
+                }
+                Step::Send(_) | Step::Cancel(_) | Step::Secure(_) => {}
+            }
+        }
+        self.fresh.clear();
+    }
+
+    fn slot(&mut self, id: QueueId) -> Arc<Slot> {
+        if let Some(slot) = self.slots.get(&id).and_then(Weak::upgrade) {
+            return slot;
+        }
+        let slot = Arc::new(Slot::new(id));
+        self.slots.insert(id, Arc::downgrade(&slot));
+        self.fresh.push(Arc::clone(&slot));
+        slot
+    }
+
+    fn call(&mut self, world: &Arc<Inner>, call: Call) {
+        match call {
+            Call::Attempt { message, destination, recipients, ticket } => {
+                let slot = self.slot(message);
+                let nothing = Attempted { outcomes: Vec::new(), site: SiteState::Unknown };
+                let due = Due::new(&self.queue, &slot, ticket, nothing);
+                let active = self.active.get(&message).copied();
+                Attempt { slot, destination, places: recipients, active, due }.begin(world);
+            }
+            Call::Persist { message, changes, ticket } => {
+                let slot = self.slot(message);
+                let failed = Persisted::Failed(changes.clone());
+                let due = Due::new(&self.queue, &slot, ticket, failed);
+                record(world, slot, changes, self.active.get(&message).copied(), due);
+            }
+            Call::Report { message, kind, recipients, ticket } => {
+                let slot = self.slot(message);
+                let due = Due::new(&self.queue, &slot, ticket, Reported::Failed);
+                report(world, slot, kind, recipients, due);
+            }
+            Call::Remove { message, ticket } => {
+                let slot = self.slot(message);
+                let due = Due::new(&self.queue, &slot, ticket, Removed::Failed);
+                remove(world, slot, due);
+            }
+        }
+    }
+
+    fn fact(&mut self, world: &Arc<Inner>, fact: Fact) {
+        match fact {
+            Fact::Active(id) => {
+                self.active.insert(id, world.settings.clock.wall());
+                if !self.announced.remove(&id) {
+                    active(world, self.slot(id));
+                }
+            }
+            Fact::Deferred(id, _) => {
+                self.active.remove(&id);
+            }
+            Fact::Expired(id) => expired(world, self.slot(id)),
+            Fact::Removed(id) => {
+                self.active.remove(&id);
+                self.announced.remove(&id);
+                self.slots.remove(&id);
+                self.queue.count.fetch_sub(1, Ordering::Relaxed);
+                world.settings.log.event(Event::Removed { queue_id: id.as_str().into() });
+            }
+            Fact::Stalled(id) => {
+                tracing::warn!("warning: {id}: the spool could not be written; again later");
+            }
+            Fact::Dead { destination, reason, .. } => {
+                tracing::debug!(
+                    "{destination}: nothing is tried there for a while: {}",
+                    reason.text
+                );
+            }
+            Fact::Alive(destination) => tracing::debug!("{destination}: is tried again"),
+            Fact::Commanded { command, messages } => {
+                if let Some(done) = self.commands.remove(&command) {
+                    done.keep(messages);
+                }
+            }
+        }
+    }
+
+    /// Now and then, tries again to read what could not be read at start.
+    fn tidy(&mut self, world: &Arc<Inner>) {
+        if self.queue.spool.unread() > 0 && self.rest <= Instant::now() {
+            self.rest = Instant::now() + self.queue.settings.queue.queue_run_delay;
+            let worker = Arc::clone(world);
+            world.files.submit(None, move || worker.queue.take_rest());
+        }
+        if self.slots.len() > 1024 && self.slots.len() == self.slots.capacity() {
+            self.slots.retain(|_, slot| slot.strong_count() > 0);
+        }
+    }
+}
