@@ -24,7 +24,7 @@ const ARROWS: &[Row] = &[
     ("core/queue", "machine mail message", "crc32fast thiserror"),
     // Hashes of certificates are what TLSA records and fingerprints are made of.
     ("core/tls", "", "sha2 thiserror"),
-    ("core/config", "mail route", "thiserror toml"),
+    ("core/config", "mail route tls", "thiserror toml"),
     ("shells/driver", "machine", "bytes rustls thiserror tracing"),
     ("shells/resolver", "dns machine", "rustix tracing"),
     (
@@ -43,7 +43,7 @@ const ARROWS: &[Row] = &[
     (
         "shells/daemon",
         "auth config dns driver imap ldap ldap3 machine mail message queue relay resolver route sasl \
-         smtp world",
+         smtp tls-client world",
         "arc-swap base64 bytes clap listenfd nix rcgen rpassword rustix rustls rustls-pki-types \
          sd-notify serde serde_json signal-hook socket2 thiserror tracing tracing-journald \
          tracing-subscriber",

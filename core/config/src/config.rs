@@ -14,6 +14,7 @@ use waypost_mail::{Address, Domain, Network};
 use waypost_route::Restriction;
 
 use crate::reader::{self, Reader};
+use crate::relay_tls::{self, RelayTls};
 
 /// All settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,6 +229,8 @@ pub struct Relay {
     pub smtp_sasl_user: Option<Box<str>>,
     pub smtp_sasl_password_file: Option<Box<str>>,
     pub smtp_tls_wrappermode: bool,
+    /// How hosts are told from impostors.
+    pub tls: RelayTls,
     pub smtp_helo_name: Option<Box<str>>,
     pub smtp_bind_address: Option<Ipv4Addr>,
     pub smtp_bind_address6: Option<Ipv6Addr>,
@@ -542,6 +545,7 @@ fn relay(r: &mut Reader<'_>) -> Relay {
         smtp_sasl_user: user,
         smtp_sasl_password_file: file,
         smtp_tls_wrappermode: r.flag("relay.smtp_tls_wrappermode"),
+        tls: relay_tls::read(r),
         smtp_helo_name: r.optional("relay.smtp_helo_name"),
         smtp_bind_address: address(r, "relay.smtp_bind_address"),
         smtp_bind_address6: address(r, "relay.smtp_bind_address6"),

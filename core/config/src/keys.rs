@@ -324,6 +324,52 @@ pub const KEYS: &[Key] = &[
         "false",
         "TLS from the start with relayhost, as on port 465.",
     ),
+    key(
+        "relay.smtp_tls_security_level",
+        "\"may\"",
+        "How other servers have to prove themselves. \"may\": TLS where it is offered; \"encrypt\": TLS or\nnothing; \"verify\": and a certificate for the name of the server; \"secure\": for the domain of the\nrecipient; \"dane\": what its TLSA records say, else as may (needs a validating resolver);\n\"dane-only\"; \"fingerprint\"; \"none\". Who does not, gets no mail: it waits, and the queue says why.",
+    ),
+    key(
+        "relay.smtp_tls_policy_maps",
+        "[]",
+        "The same for single next hops: [[\"bank.test\", \"secure match=.bank.test\"], [\"[relay.test]:587\",\n\"fingerprint match=3D:95:..\"], [\".old.test\", \"may until=2027-01-31\"]]. A leading dot stands for all\ndomains below; what has an \"until\" is over after that day (UTC). Goes before MTA-STS, too.",
+    ),
+    unset(
+        "relay.smtp_tls_policy_file",
+        "\"/etc/postfix/tls_policy\"",
+        "A file with more of them, as postmap(1) reads it: a next hop, blanks, the rest.",
+    ),
+    unset(
+        "relay.smtp_tls_CAfile",
+        "\"/etc/ssl/certs/ca-certificates.crt\"",
+        "Whose signature counts: PEM. Without it and smtp_tls_CApath, the authorities of the system.",
+    ),
+    unset("relay.smtp_tls_CApath", "\"/etc/ssl/certs\"", "The same: a directory of PEM files."),
+    key(
+        "relay.smtp_tls_verify_cert_match",
+        "[\"hostname\"]",
+        "The names that a certificate may be for at level verify: \"hostname\", \"nexthop\", \"dot-nexthop\"\n(all below it), a name, or \".name\".",
+    ),
+    key(
+        "relay.smtp_tls_secure_cert_match",
+        "[\"nexthop\", \"dot-nexthop\"]",
+        "The same at level secure.",
+    ),
+    key(
+        "relay.smtp_tls_fingerprint_cert_match",
+        "[]",
+        "Certificates and keys that count at level fingerprint, by their SHA-256 in hex with colons.",
+    ),
+    key(
+        "relay.smtp_tls_loglevel",
+        "1",
+        "1: a line in the log for every TLS connection to another server; 0: none.",
+    ),
+    key(
+        "relay.mta_sts",
+        "true",
+        "Domains that publish an MTA-STS policy (RFC 8461) are held to it, at the levels may, encrypt,\ndane, verify and secure.",
+    ),
     unset(
         "relay.smtp_helo_name",
         "\"mail.example.com\"",

@@ -28,6 +28,7 @@ mod nearest;
 mod problem;
 mod reader;
 mod reference;
+mod relay_tls;
 
 pub use config::{
     Auth, AuthSocket, BareNewline, Cache, Certificate, Config, Control, Directory, Dns, Imap, Ldap,
@@ -36,6 +37,7 @@ pub use config::{
 pub use keys::{KEYS, Key};
 pub use problem::{Problem, Problems};
 pub use reference::reference;
+pub use relay_tls::RelayTls;
 pub use waypost_route::Restriction;
 
 use reader::Reader;

@@ -42,8 +42,8 @@ pub struct Security {
     sts: Option<Arc<Sts>>,
 }
 
-/// What is wanted of the hosts of a next hop.
-#[derive(Clone, Debug)]
+/// What is wanted of the hosts of a next hop. Equal policies want the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     wanted: waypost_tls::Policy,
     /// The domain, without brackets and port.

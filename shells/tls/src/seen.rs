@@ -31,13 +31,20 @@ pub enum Trust {
     Verified,
 }
 
-impl fmt::Display for Trust {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Trust {
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
             Self::Untrusted => "Untrusted",
             Self::Trusted => "Trusted",
             Self::Verified => "Verified",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Trust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 

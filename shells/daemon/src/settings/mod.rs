@@ -1,6 +1,7 @@
 //! The configuration, in the terms of those who act on it.
 
 pub(crate) mod outgoing;
+mod security;
 mod tables;
 
 use std::process;

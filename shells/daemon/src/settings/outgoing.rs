@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use waypost_config::Config;
 use waypost_dns::{Answer, NextHop, Own, Question};
 use waypost_machine::Secret;
-use waypost_relay::{Opportunistic, Relay, Resolve, Settings, Transports, Wish};
+use waypost_relay::{Event, Relay, Resolve, Settings, Transports, Wish};
 use waypost_resolver::Resolver;
 use waypost_smtp::client::Login;
 use waypost_world::Clock;
@@ -19,6 +19,7 @@ use crate::dial::Dialer;
 use crate::files::{self, ConfigFile};
 use crate::log;
 use crate::server::StartError;
+use crate::settings::security::Towards;
 
 /// The way to other servers.
 pub(crate) struct Outgoing {
@@ -47,13 +48,19 @@ impl Outgoing {
             ..Default::default()
         };
         let resolver = Resolver::start(dns, move || time.now())?;
+        let security = Towards::start(file, resolver.clone(), Arc::clone(&clock))?;
+        let loglevel = file.config.relay.tls.smtp_tls_loglevel;
         let relay = Relay::new(
             settings,
             clock,
             Arc::clone(&dialer) as _,
             Arc::new(Names(resolver.clone())),
-            Arc::new(Opportunistic::new(None)),
-            Arc::new(log::relay::event),
+            Arc::new(security),
+            Arc::new(move |event: Event| {
+                if loglevel > 0 || !matches!(event, Event::Secured { .. }) {
+                    log::relay::event(event);
+                }
+            }),
         );
         Ok(Self { relay, dialer, resolver })
     }

@@ -1,0 +1,113 @@
+//! TLS towards other servers, as the relay asks for it.
+
+use std::sync::Arc;
+
+use waypost_dns::{Answer, Exchanger, NextHop, Question};
+use waypost_relay::{Handshake, Policy, Security, Seen};
+use waypost_resolver::Resolver;
+use waypost_tls_client::{self as tls, Authorities};
+use waypost_world::Clock;
+
+use crate::files::{self, ConfigFile};
+use crate::server::StartError;
+
+/// TLS towards other servers.
+pub(crate) struct Towards(Arc<tls::Security>);
+
+impl Towards {
+    /// Reads what the settings name.
+    pub(crate) fn start(
+        file: &ConfigFile,
+        resolver: Resolver,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let config = &file.config.relay.tls;
+        let mut table = config.table.clone();
+        if let Some(path) = config.smtp_tls_policy_file.as_ref().map(|path| file.at(path)) {
+            let shown = path.display();
+            let text = files::text(&path)?;
+            let added = table.add_file(&text);
+            added.map_err(|(line, error)| format!("{shown}:{line}: {error}"))?;
+        }
+        let at = |path: &Option<Box<str>>| path.as_ref().map(|path| file.at(path));
+        let (ca_file, ca_path) = (at(&config.smtp_tls_ca_file), at(&config.smtp_tls_ca_path));
+        let authorities = Authorities::load(ca_file.as_deref(), ca_path.as_deref())
+            .map_err(|error| format!("[relay] smtp_tls_CAfile, smtp_tls_CApath: {error}"))?;
+        if authorities.count() == 0 {
+            tracing::warn!(
+                "warning: no authority is known that could vouch for other servers: install \
+                 ca-certificates, or set smtp_tls_CAfile"
+            );
+        }
+        let settings = tls::Settings {
+            table,
+            authorities,
+            mta_sts: config.mta_sts,
+            sts_directory: Some(file.at(&file.config.spool.directory).join("mta-sts")),
+            ..tls::Settings::default()
+        };
+        let ask = move |question: Question, done: tls::Done| resolver.ask(question, done);
+        let clock = move || u64::try_from(clock.wall().secs).unwrap_or(0);
+        let security = tls::Security::new(settings, Arc::new(ask), Arc::new(clock));
+        security.probe();
+        Ok(Self(security))
+    }
+}
+
+impl Security for Towards {
+    fn policy(&self, nexthop: &str, done: Box<dyn FnOnce(Arc<dyn Policy>) + Send>) {
+        let port = NextHop::parse(nexthop).ok().and_then(|(_, port)| port).unwrap_or(25);
+        let security = Arc::clone(&self.0);
+        self.0.policy(nexthop, move |policy| {
+            // All of it: what is shown to people leaves something out.
+            let name = format!("{policy:?}").into();
+            done(Arc::new(Wants { policy, name, port, security }));
+        });
+    }
+}
+
+/// What one destination wants.
+struct Wants {
+    policy: tls::Policy,
+    name: Box<str>,
+    port: u16,
+    security: Arc<tls::Security>,
+}
+
+impl Policy for Wants {
+    fn allows(&self, other: &dyn Policy) -> bool {
+        self.name() == other.name()
+    }
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn wants_tlsa(&self, host: &Exchanger) -> bool {
+        tls::Security::tlsa_question(&self.policy, host, self.port).is_some()
+    }
+
+    fn handshake(&self, host: &Exchanger, tlsa: Option<&Answer>) -> Result<Handshake, Box<str>> {
+        let made = self.security.handshake(&self.policy, host, self.port, tlsa);
+        let tls::Handshake { tls, config, server_name: name, seen, .. } =
+            made.map_err(|refusal| refusal.reason)?;
+        Ok(Handshake { tls, config, name, seen: Arc::new(Found(seen)) })
+    }
+}
+
+/// What a handshake has shown.
+struct Found(Arc<tls::Seen>);
+
+impl Seen for Found {
+    fn word(&self) -> &'static str {
+        self.0.trust().word()
+    }
+
+    fn fault(&self) -> Option<Box<str>> {
+        self.0.complaint().map(Into::into)
+    }
+
+    fn refusal(&self) -> Option<Box<str>> {
+        self.0.refusal().map(Into::into)
+    }
+}
