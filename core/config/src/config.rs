@@ -27,6 +27,8 @@ pub struct Config {
     pub directory: Directory,
     pub maps: Maps,
     pub mail: Mail,
+    /// `forward.srs_domain` or its default; `None` with `forward.srs = false`.
+    pub srs_domain: Option<Domain>,
     pub smtp: Smtp,
     pub imap: Imap,
     pub auth: Auth,
@@ -327,6 +329,7 @@ const MANY: u32 = 100_000_000;
 
 pub(crate) fn read(r: &mut Reader<'_>) -> Config {
     let hostname = hostname(r);
+    let mail = mail(r, &hostname);
     Config {
         listen: Listen {
             smtp: r.parsed("listen.smtp"),
@@ -346,7 +349,8 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
             smtpd_sender_login_maps: r.optional("maps.smtpd_sender_login_maps"),
             dovecot_ldap: r.optional("maps.dovecot_ldap"),
         },
-        mail: mail(r, &hostname),
+        srs_domain: srs_domain(r, &hostname, &mail.mailbox_domains),
+        mail,
         smtp: smtp(r),
         imap: Imap {
             idle_timeout: r.duration("imap.idle_timeout"),
@@ -473,6 +477,16 @@ fn mail(r: &mut Reader<'_>, hostname: &Domain) -> Mail {
         }),
         message_size_limit: r.number("mail.message_size_limit", 1000..=1_000_000_000_000),
     }
+}
+
+fn srs_domain(r: &mut Reader<'_>, hostname: &Domain, ours: &[Domain]) -> Option<Domain> {
+    let given = r.take("forward.srs_domain", "a domain name", |value| {
+        let text = value.as_str().ok_or_else(String::new)?;
+        Domain::parse(text).map_err(|error| error.to_string())
+    });
+    let default = || ours.iter().find(|it| *it == hostname).or_else(|| ours.first()).cloned();
+    let domain = given.or_else(default);
+    if r.flag("forward.srs") { domain } else { None }
 }
 
 fn smtp(r: &mut Reader<'_>) -> Smtp {

@@ -61,6 +61,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "Lookup tables of an existing installation, read as they are. One that is not named\n# here is made from [directory] with the article's filters.",
     ),
     ("mail", "Mailboxes and messages."),
+    ("forward", "Mail that an alias leads to other servers."),
     ("smtp", "Receiving mail, under Postfix's names."),
     ("imap", "Reading mail."),
     ("auth", "Logging in."),
@@ -215,6 +216,16 @@ pub const KEYS: &[Key] = &[
         "Who gets the mail for postmaster and abuse where the directory names nobody.",
     ),
     key("mail.message_size_limit", "10240000", "Octets of a message, at most."),
+    key(
+        "forward.srs",
+        "true",
+        "Forwarded mail of other domains leaves with a sender of ours (SRS), so that the next server\nfinds us entitled to send it (SPF); failure notices find their way back. The secret is made once,\nas srs-secret in the spool directory: a further line on top of that file signs from then on, the\nothers stay good.",
+    ),
+    unset(
+        "forward.srs_domain",
+        "\"mail.example.com\"",
+        "The domain of those senders; its MX record must lead here, and its SPF record must allow this\nserver. Without it, the hostname if it is in mail.mailbox_domains, else the first one there.",
+    ),
     key(
         "smtp.banner",
         "\"ESMTP Waypost\"",

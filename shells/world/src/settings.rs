@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use waypost_ldap::Table;
 use waypost_ldap::attrs::Accounts;
-use waypost_mail::Address;
+use waypost_mail::{Address, Domain};
 use waypost_route::rate::Rates;
 use waypost_route::{Map, Policy};
 
@@ -30,6 +30,9 @@ pub struct Settings {
     pub logins: Option<Logins>,
     /// Who has logged in may only write From what is an address of the login, too.
     pub check_authors: bool,
+    /// The domain of the senders with which forwarded mail leaves (SRS); mail for it must come here.
+    /// Without it, forwarded mail keeps its sender.
+    pub srs_domain: Option<Domain>,
     /// How much users and clients may send.
     pub rates: Rates,
     /// What is remembered of the tables' answers.
@@ -136,6 +139,7 @@ impl Settings {
             maps: BTreeMap::new(),
             logins: None,
             check_authors: false,
+            srs_domain: None,
             rates: Rates::default(),
             cache: Cache::default(),
             mail_location: "maildir:~/mailbox".into(),

@@ -158,6 +158,7 @@ fn start(
         entries: config.cache.entries,
     };
     settings.check_authors = config.smtp.reject_from_login_mismatch;
+    settings.srs_domain = config.srs_domain.clone();
     let limits = &config.limits;
     settings.rates = Rates {
         login: [limits.user_messages_per_hour, limits.user_recipients_per_hour],

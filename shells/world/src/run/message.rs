@@ -25,6 +25,7 @@ use crate::Inner;
 use crate::event::{Agent, Attempt, Event, Status};
 use crate::run::header::{HOPCOUNT_LIMIT, Header};
 use crate::run::queue::How;
+use crate::run::srs;
 use crate::run::submission::{Authors, Submission};
 use crate::spool::{Draft, SpoolError};
 use crate::store::{Error, Incoming, MAX_MAILBOXES, Parcel};
@@ -88,6 +89,9 @@ impl Transit {
                     });
                 }
             }
+        }
+        if finals.iter().any(|it| srs::is_forward(&it.delivery)) {
+            srs::ask_ahead(world, &envelope.sender);
         }
         let world = Arc::clone(world);
         let settings = &world.settings;
@@ -182,10 +186,14 @@ impl Transit {
     fn stop_loops(&mut self) {
         let Some(known) = self.header.known() else { return };
         for it in &mut self.finals {
-            let to = it.delivery.to.lookup_key().to_lowercase();
-            if known.delivered_to.contains(&to) && matches!(it.delivery.target, Target::Maildir(_))
-            {
-                let text = format!("mail forwarding loop for {}", it.delivery.to);
+            // A forward has left with the address that it had here, see `srs::leaving`.
+            let passed = match &it.delivery.target {
+                Target::Maildir(_) => &it.delivery.to,
+                _ if srs::is_forward(&it.delivery) => &it.delivery.orig_to,
+                _ => continue,
+            };
+            if known.delivered_to.contains(&passed.lookup_key().to_lowercase()) {
+                let text = format!("mail forwarding loop for {passed}");
                 it.delivery.target = Target::Undeliverable(Reply::new(554, LOOP, text));
             }
         }
