@@ -46,6 +46,7 @@ fn entry() -> Entry {
             ret: Some(Ret::Headers),
             envid: Some("-".into()),
             login: Some("mail000".into()),
+            head: "A: b\r\n\tc\r\n".into(),
         },
         vec![
             waiting("mail000@mail.example.com", Target::Maildir(home)),

@@ -51,6 +51,7 @@
 //! | `fs.rs`, `identity.rs` | files, and whose rights are used for them |
 //! | `carrier.rs` | mail for other servers: what we need of who takes it there |
 //! | `rest.rs` | the spool of a server that does not run, for the admin |
+//! | `signer.rs` | signatures: what we need of who makes them |
 //! | `event.rs` | what the log is told of messages |
 
 pub mod carrier;
@@ -64,6 +65,7 @@ mod promise;
 mod rest;
 mod run;
 mod settings;
+pub mod signer;
 mod spool;
 pub mod store;
 

@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::directory::Directory;
 use crate::event::Log;
 use crate::fs::Fs;
+use crate::signer::Signer;
 
 /// All settings of a world. The shell makes them out of its configuration.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct Settings {
     pub logins: Option<Logins>,
     /// Who has logged in may only write From what is an address of the login, too.
     pub check_authors: bool,
+    /// Signs what users send to other servers. Without it nothing is signed.
+    pub signer: Option<Arc<dyn Signer>>,
     /// The domain of the senders with which forwarded mail leaves (SRS); mail for it must come here.
     /// Without it, forwarded mail keeps its sender.
     pub srs_domain: Option<Domain>,
@@ -139,6 +142,7 @@ impl Settings {
             maps: BTreeMap::new(),
             logins: None,
             check_authors: false,
+            signer: None,
             srs_domain: None,
             rates: Rates::default(),
             cache: Cache::default(),

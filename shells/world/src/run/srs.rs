@@ -3,7 +3,6 @@
 //!
 //! Nothing below the top of the message is touched, so the signatures of others stay good.
 
-use std::fmt::Write;
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
@@ -36,7 +35,7 @@ pub(crate) struct Leaving {
 /// How a message leaves. One that was forwarded leaves with a sender of ours, if its own is of
 /// another domain, and tells that it has been here.
 pub(crate) fn leaving(world: &Arc<Inner>, origin: &Origin, delivery: &Delivery) -> Leaving {
-    let mut leaving = Leaving { sender: origin.sender.clone(), head: String::new() };
+    let mut leaving = Leaving { sender: origin.sender.clone(), head: String::from(&*origin.head) };
     if is_forward(delivery) {
         if let Some(srs) = &world.srs
             && let ReversePath::Address(sender) = &origin.sender
@@ -49,8 +48,7 @@ pub(crate) fn leaving(world: &Arc<Inner>, origin: &Origin, delivery: &Delivery) 
         }
         let passed = delivery.orig_to.to_string();
         if origin.smtputf8 || passed.is_ascii() {
-            // Writing to a string cannot fail.
-            let _ = write!(leaving.head, "Delivered-To: {passed}\r\n");
+            leaving.head.insert_str(0, &format!("Delivered-To: {passed}\r\n"));
         }
     }
     leaving

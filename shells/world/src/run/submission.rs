@@ -12,6 +12,7 @@ use waypost_smtp::server::{self as smtp, Committed};
 
 use crate::Inner;
 use crate::promise::Promise;
+use crate::run::header::Known;
 use crate::run::message::Transit;
 use crate::run::resolve::resolve;
 /// The answer that the session waits for.
@@ -140,6 +141,25 @@ fn check(
         }),
     });
     resolve(&world.lookups, &world.settings.clock, &world.policy, request, done);
+}
+
+/// The domain that signs a message of one of our own: that of everybody in From. Who has logged in
+/// must have shown to be of that domain, by MAIL FROM or by a check of From.
+pub(crate) fn signing_domain<'k>(
+    world: &Inner,
+    client: &Client,
+    sender: &ReversePath,
+    known: &'k Known,
+) -> Option<&'k Domain> {
+    let authors = known.authors.as_ref().filter(|_| !known.cut)?;
+    let domain = authors.first()?.domain();
+    let one = authors.iter().all(|author| author.domain() == domain);
+    let shown = match sender {
+        ReversePath::Address(sender) => sender.domain() == domain,
+        ReversePath::Null => false,
+    };
+    let free = is_trusted(&world.policy, client) || world.settings.check_authors;
+    (one && (shown || free)).then_some(domain)
 }
 
 fn no_author() -> Reply {

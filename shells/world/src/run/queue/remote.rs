@@ -16,7 +16,7 @@ use crate::carrier::{Body, Carried, Consignment, Fate, Passed};
 use crate::event::{Agent, Status};
 use crate::promise::Sure;
 use crate::run::srs::{Leaving, leaving};
-use crate::{Inner, lock, spool};
+use crate::{lock, spool};
 
 /// Octets of a header that are looked at for characters beyond ASCII.
 const MAX_HEADER: usize = 128 * 1024;
