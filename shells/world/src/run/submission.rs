@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use waypost_mail::{Address, Client, Domain, Enhanced, Envelope, Reply, ReversePath, Verdict};
-use waypost_message::date::{DateTime, civil};
+use waypost_message::date::{DateTime, stamp};
 use waypost_message::envelope;
 use waypost_message::header::fields;
 use waypost_message::submission::{Additions, apply, edits};
@@ -66,14 +66,6 @@ impl Submission {
 /// Whether a client is in `mynetworks`.
 pub(crate) fn is_trusted(policy: &Policy, client: &Client) -> bool {
     policy.mynetworks.iter().any(|network| network.contains(client.peer.ip))
-}
-
-/// `20261122075309`, as in the message ids of Postfix.
-fn stamp(seconds: i64) -> String {
-    let (year, month, day) = civil(seconds.div_euclid(86_400));
-    let second = seconds.rem_euclid(86_400);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{:02}", second % 60)
 }
 
 /// The addresses in From; `None` when there is none that can be read, or too many.
