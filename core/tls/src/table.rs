@@ -187,7 +187,7 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("smtp_tls_security_level"),
-            Self::Entry(key) => write!(f, "smtp_tls_policy of {key}"),
+            Self::Entry(key) => write!(f, "smtp_tls_policy_maps, {key}"),
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 
 use waypost_machine::Secret;
 use waypost_sasl::Verified;
-use waypost_world::SystemClock;
+use waypost_world::{Clock, SystemClock};
 
 use crate::files::ConfigFile;
 use crate::settings::Running;
@@ -40,6 +40,10 @@ pub(crate) fn check(path: &Path) -> Outcome {
             }
         }
         Err(error) => report(false, &error.to_string()),
+    }
+    let now = u64::try_from(SystemClock::default().wall().secs).unwrap_or(0);
+    for (good, text) in settings::security::findings(&file, now) {
+        report(good, &text);
     }
     for (key, map) in file.config.maps.files() {
         let map = file.at(map);

@@ -110,7 +110,9 @@ impl Security {
     /// Makes one. Entries of the table that are over are named in the log.
     pub fn new(settings: Settings, ask: Ask, clock: Clock) -> Arc<Self> {
         for (key, entry) in settings.table.over(clock()) {
-            tracing::warn!("warning: smtp_tls_policy: {key}: '{entry}' is over and has no effect");
+            tracing::warn!(
+                "warning: smtp_tls_policy_maps: {key}: '{entry}' is over and has no effect"
+            );
         }
         let provider = Arc::new(ring::default_provider());
         let authorities = Arc::new(settings.authorities);

@@ -1,7 +1,7 @@
 //! The configuration, in the terms of those who act on it.
 
 pub(crate) mod outgoing;
-mod security;
+pub(crate) mod security;
 mod tables;
 
 use std::process;

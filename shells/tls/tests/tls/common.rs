@@ -8,8 +8,9 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
 };
 use rustls::crypto::ring;
-use rustls::{ClientConnection, Error, HandshakeKind, ServerConfig, ServerConnection};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConnection, Error, HandshakeKind, ServerConfig, ServerConnection, version};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use waypost_dns::{Answer, Exchanger, Failure, Found, Kind, Question, Record};
 use waypost_tls::{Defaults, Entry, Fingerprint, Level, PolicyTable};
 use waypost_tls_client::{Authorities, Clock, Done, Handshake, Policy, Security, Settings};
@@ -99,6 +100,32 @@ impl Identity {
             .with_single_cert(chain.clone(), key)
             .expect("a server");
         Self { chain, config: Arc::new(config) }
+    }
+
+    /// Speaks TLS 1.2 only.
+    pub(crate) fn old(mut self) -> Self {
+        let resolver = Arc::clone(&self.config.cert_resolver);
+        self.config = Arc::new(
+            ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_protocol_versions(&[&version::TLS12])
+                .expect("versions")
+                .with_no_client_auth()
+                .with_cert_resolver(resolver),
+        );
+        self
+    }
+
+    /// Shows the certificates of somebody else, without the key to them.
+    pub(crate) fn thief(of: &Self) -> Self {
+        let key = PrivatePkcs8KeyDer::from(KeyPair::generate().expect("a key").serialize_der());
+        let key = ring::sign::any_ecdsa_type(&key.into()).expect("a key");
+        let shown = SingleCertAndKey::from(CertifiedKey::new(of.chain.clone(), key));
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(shown));
+        Self { chain: of.chain.clone(), config: Arc::new(config) }
     }
 
     pub(crate) fn leaf(&self) -> Fingerprint {

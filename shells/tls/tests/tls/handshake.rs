@@ -138,6 +138,38 @@ fn an_authority_of_nobody_is_no_authority() {
 }
 
 #[test]
+fn a_certificate_without_its_key_proves_nothing() {
+    let authority = Authority::new("CA");
+    let real = authority.issue(&[MX]);
+    let entry = format!("fingerprint match={}", real.leaf());
+    for thief in [Identity::thief(&real), Identity::thief(&real).old()] {
+        let why = "the server's signature is not good";
+        let strict = [Level::Verify, Level::Secure].map(|level| settings(level, &authority));
+        for settings in strict.into_iter().chain([with_entry(&entry, &authority)]) {
+            assert_eq!(shake(&ready(settings), &thief), Err(why.to_owned()));
+        }
+        let answer = records(vec![tlsa(3, 1, real.key(0))], true);
+        let told = dane(&thief, "dane", &answer).unwrap_err();
+        assert!(told.ends_with(why), "{told}");
+        // Where nobody asks, it is not worse than any other.
+        let got = shake(&ready(settings(Level::Encrypt, &authority)), &thief);
+        assert_eq!(got, Ok(Trust::Untrusted));
+    }
+}
+
+#[test]
+fn old_servers() {
+    let authority = Authority::new("CA");
+    let ready = |level| ready(settings(level, &authority));
+    let good = authority.issue(&[MX]).old();
+    assert_eq!(shake(&ready(Level::Verify), &good), Ok(Trust::Verified));
+    assert_eq!(shake(&ready(Level::May), &good), Ok(Trust::Trusted));
+    let own = self_signed(&[MX]).old();
+    assert!(shake(&ready(Level::Verify), &own).is_err());
+    assert_eq!(shake(&ready(Level::May), &own), Ok(Trust::Untrusted));
+}
+
+#[test]
 fn when_there_is_tls() {
     let authority = Authority::new("CA");
     for (level, tls) in [

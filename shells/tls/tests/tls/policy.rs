@@ -14,8 +14,8 @@ fn origin_is_told() {
     settings.table.add("[relay.test]:587", waypost_tls::Entry::parse("secure").unwrap()).unwrap();
     let security = security(settings, &Names::default(), &time);
     let told = |nexthop| policy(&security, nexthop).to_string();
-    assert_eq!(told("remote.test"), "encrypt (smtp_tls_policy of remote.test)");
-    assert_eq!(told("[relay.test]:587"), "secure (smtp_tls_policy of [relay.test]:587)");
+    assert_eq!(told("remote.test"), "encrypt (smtp_tls_policy_maps, remote.test)");
+    assert_eq!(told("[relay.test]:587"), "secure (smtp_tls_policy_maps, [relay.test]:587)");
     assert_eq!(told("[relay.test]"), "may (smtp_tls_security_level)");
     assert_eq!(told("no next:hop:"), "may (smtp_tls_security_level)");
     // The relaxation is over at midnight.
