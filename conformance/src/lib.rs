@@ -4,6 +4,7 @@
 pub mod bare;
 pub mod corpus;
 pub mod daemon;
+pub mod names;
 pub mod net;
 pub mod notation;
 pub mod nsd;

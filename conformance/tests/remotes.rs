@@ -2,7 +2,9 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Mutex;
 use waypost_conformance::remote::bare::Bare;
+use waypost_conformance::remote::outside::{Outside, submit, whole};
 use waypost_conformance::remote::play::{MESSAGE, play};
 use waypost_conformance::remote::script::{self, Case as Script};
 use waypost_conformance::report::{self, Case};
@@ -13,7 +15,9 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let scripts = script::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/remotes")))?;
-    alone(&scripts)
+    let both = [alone(&scripts), whole_daemon(&scripts)];
+    let failed: Vec<String> = both.into_iter().filter_map(Result::err).collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }
 
 fn is_for(script: &Script, place: &str) -> bool {
@@ -35,10 +39,37 @@ fn alone(scripts: &[Script]) -> Result<(), String> {
     report::run("the client machine alone", &cases, 2)
 }
 
-/// Every message that the host was sent is the one that was to be sent.
-fn whole(messages: &[Vec<u8>]) -> Result<(), String> {
-    match messages.iter().find(|message| *message != MESSAGE) {
-        Some(other) => Err(format!("another message:\n{}", String::from_utf8_lossy(other))),
-        None => Ok(()),
+fn whole_daemon(scripts: &[Script]) -> Result<(), String> {
+    let text = |e: std::io::Error| e.to_string();
+    let chosen: Vec<&Script> = scripts
+        .iter()
+        .filter(|script| is_for(script, "daemon"))
+        .filter(|script| report::wanted([format!("daemon {}", script.name).as_str()].into_iter()))
+        .collect();
+    if chosen.is_empty() {
+        return Ok(());
     }
+    let mut outside = Outside::new().map_err(text)?;
+    let mut hosts = Vec::new();
+    for script in chosen {
+        let (domain, wire) = outside.hosts(script)?;
+        hosts.push((script, domain, Mutex::new(wire)));
+    }
+    outside.daemon.up().map_err(text)?;
+    let stage = outside.stage();
+    let cases: Vec<Case<'_>> = hosts
+        .iter()
+        .map(|(script, domain, wire)| {
+            let stage = &stage;
+            let check = move || {
+                let to: Vec<String> = script.to.iter().map(|to| format!("{to}@{domain}")).collect();
+                submit(stage, &to, MESSAGE)?;
+                let mut wire = wire.lock().map_err(|e| e.to_string())?;
+                whole(&play(script, domain, &mut *wire)?)
+            };
+            Case { name: format!("daemon {}", script.name), check: Box::new(check) }
+        })
+        .collect();
+    // They wait for each other more than they work.
+    report::run("the daemon and other servers", &cases, 16)
 }

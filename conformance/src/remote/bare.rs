@@ -164,7 +164,7 @@ impl Bare {
 }
 
 impl Side for Bare {
-    fn connection(&mut self) -> Result<(), String> {
+    fn connection(&mut self, _: Option<&str>) -> Result<(), String> {
         self.pump();
         if self.closed.is_none() || !self.said.is_empty() {
             return Err("the last connection is still open".into());

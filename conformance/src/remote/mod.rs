@@ -4,6 +4,9 @@
 
 pub mod bare;
 pub mod certificates;
+pub mod journal;
+pub mod moody;
+pub mod outside;
 pub mod play;
 pub mod script;
 pub mod wire;
@@ -15,11 +18,12 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The client at the other end of a scripted host.
 pub trait Side {
-    /// Waits for a connection; the lines that follow are said and heard on it.
+    /// Waits for a connection, to this host if one is named; the lines that follow are said and heard
+    /// on it.
     ///
     /// # Errors
-    /// None comes, or the last one is still open.
-    fn connection(&mut self) -> Result<(), String>;
+    /// None comes, or to another host, or the last one is still open.
+    fn connection(&mut self, host: Option<&str>) -> Result<(), String>;
 
     /// What the client says next, with its line end; `None` when it has closed.
     ///

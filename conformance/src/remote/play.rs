@@ -61,7 +61,7 @@ pub fn play(case: &Case, domain: &str, side: &mut dyn Side) -> Result<Vec<Vec<u8
                     return Err(wrong(format!("{recipient}: `{fate}` instead of `{shown}`")));
                 }
             }
-            What::Connection => side.connection().map_err(wrong)?,
+            What::Connection(host) => side.connection(host.as_deref()).map_err(wrong)?,
             What::Tls(how) => side.secure(*how).map_err(wrong)?,
             What::Close => side.close(),
             What::End => {

@@ -6,11 +6,13 @@
 //! | `@ to: one two` | local parts of the recipients, all at `{domain}`; else `one` |
 //! | `@ on: daemon` | where it can be played: `bare`, `daemon`; else both |
 //! | `@ level: encrypt` | the TLS level, of [`crate::remote::bare`] and of the daemon; else `may` |
+//! | `@ mx: 10 dead, 20 mx` | the exchangers of `{domain}`, see [`HOSTS`]; else `10 mx` |
 //! | `S: text` | the host says text CRLF |
 //! | `S\| bytes` | it says exactly these bytes, with escapes |
 //! | `C: text` | it hears text CRLF; with the wildcards of [`crate::pattern`] |
 //! | `= one text` | what comes of the recipient `one`: `sent 2.0.0 (250 2.0.0 Ok)` |
 //! | `-- connection` | a connection comes |
+//! | `-- connection to second` | a connection to this host |
 //! | `-- hello A B` | greeting and EHLO; the host offers these keywords, `SIZE:100` with a value |
 //! | `-- again A B` | the second EHLO, inside TLS |
 //! | `-- envelope` | MAIL and all RCPT, accepted |
@@ -43,9 +45,21 @@ pub struct Case {
     pub on: Vec<String>,
     /// The TLS level.
     pub level: String,
+    /// Preference and host of each exchanger; empty: the domain does not exist.
+    pub mx: Vec<(u16, String)>,
     /// Its lines.
     pub steps: Vec<Step>,
 }
+
+/// Hosts that a domain can have: name, address; nobody listens at `dead`, `nowhere` has no address, and
+/// `null` takes no mail at all.
+pub const HOSTS: &[(&str, Option<[u8; 4]>)] = &[
+    ("mx", Some([127, 0, 0, 2])),
+    ("second", Some([127, 0, 0, 3])),
+    ("dead", Some([127, 0, 0, 4])),
+    ("nowhere", None),
+    ("null", None),
+];
 
 /// One line.
 #[derive(Clone, Debug)]
@@ -65,8 +79,8 @@ pub enum What {
     Hear(Pattern, String),
     /// What came of a recipient.
     Fate(String, Pattern, String),
-    /// A connection comes.
-    Connection,
+    /// A connection comes, to this host if one is named.
+    Connection(Option<String>),
     /// The message, up to its dot.
     Message,
     /// Octets of a message.
@@ -147,7 +161,8 @@ fn take(cases: &mut Vec<Case>, line: &str, place: &str) -> Result<(), String> {
     let (sign, text) = line.split_once(' ').ok_or("not a line of the notation")?;
     if let Some(subject) = line.strip_prefix("@ subject: ") {
         let (subject, level, to) = (subject.to_owned(), "may".to_owned(), vec!["one".to_owned()]);
-        cases.push(Case { subject, level, to, ..Case::default() });
+        let mx = vec![(10, "mx".to_owned())];
+        cases.push(Case { subject, level, to, mx, ..Case::default() });
         return Ok(());
     }
     let case = cases.last_mut().ok_or("no subject yet")?;
@@ -158,6 +173,7 @@ fn take(cases: &mut Vec<Case>, line: &str, place: &str) -> Result<(), String> {
             "to" => case.to = words(),
             "on" => case.on = words(),
             "level" => case.level = value.to_owned(),
+            "mx" => case.mx = exchangers(value)?,
             _ => return Err(format!("unknown header {key}")),
         }
         return Ok(());
@@ -180,13 +196,28 @@ fn take(cases: &mut Vec<Case>, line: &str, place: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// `10 mx, 20 second`, or `none`.
+fn exchangers(text: &str) -> Result<Vec<(u16, String)>, String> {
+    let known = |name: &str| HOSTS.iter().any(|(host, _)| *host == name);
+    let one = |text: &str| {
+        let (preference, host) = text.split_once(' ')?;
+        Some((preference.parse().ok()?, host.to_owned())).filter(|_| known(host))
+    };
+    let all = text.split(", ").filter(|_| text != "none").map(one).collect::<Option<_>>();
+    all.ok_or_else(|| format!("not a list of exchangers: {text}"))
+}
+
 /// What an event stands for.
 fn expand(text: &str, to: &[String], push: &mut impl FnMut(What)) -> Result<(), String> {
     let crlf = |text: &str| Pattern::new(format!("{text}\r\n").as_bytes());
     let hear = |text: &str| What::Hear(crlf(text), text.to_owned());
     let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
     match (word, rest) {
-        ("connection", "") => push(What::Connection),
+        ("connection", "") => push(What::Connection(None)),
+        ("connection", host) => {
+            let host = host.strip_prefix("to ").ok_or("`connection to HOST`")?;
+            push(What::Connection(Some(host.to_owned())));
+        }
         ("hello" | "again", keywords) => {
             if word == "hello" {
                 push(What::Say(crlf("220 mx.remote.test ESMTP")));

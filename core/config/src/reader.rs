@@ -87,7 +87,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The same for a key that has a default.
-    pub(crate) fn must<T>(
+    fn must<T>(
         &mut self,
         path: &'static str,
         wanted: &str,

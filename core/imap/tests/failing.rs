@@ -119,8 +119,7 @@ fn a_login_without_answer() {
 
 #[test]
 fn a_body_without_answer_ends_the_session() {
-    let (world, mut client) = selected();
-    world.borrow_mut().bodies = 0;
+    let (_, mut client) = selected();
     client.mute = &["Body"];
     let begun = client.command("a FETCH 1 BODY.PEEK[]");
     assert!(begun.ends_with("BODY[] {23}\r\n"), "{begun}");

@@ -42,7 +42,6 @@ fn entry(name: &str, recipients: Vec<Waiting>) -> Entry {
         ret: None,
         envid: None,
         login: None,
-        head: Box::default(),
     };
     Entry::new(origin, recipients)
 }

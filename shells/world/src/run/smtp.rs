@@ -16,7 +16,6 @@ use crate::run::login;
 use crate::run::message::Transit;
 use crate::run::rate;
 use crate::run::resolve::resolve;
-use crate::run::srs;
 use crate::run::submission;
 use crate::{Inner, lock};
 
@@ -31,18 +30,14 @@ pub(crate) fn run(world: &Arc<Inner>, call: Call, done: Done<smtp::Reply>) {
             let promise = Promise::new(ticket, done, || Verdict::Refuse(not_now()));
             let counted = Arc::clone(world);
             let sends = Arc::clone(&client);
-            let keep: Box<dyn FnOnce(Verdict) + Send> = Box::new(move |verdict| match verdict {
+            let keep = Box::new(move |verdict| match verdict {
                 Verdict::Accept(_) => match rate::count(&counted, &sends, Counted::Recipients) {
                     Ok(()) => promise.keep(verdict),
                     Err(reply) => promise.keep(Verdict::Refuse(reply)),
                 },
                 Verdict::Refuse(_) => promise.keep(verdict),
             });
-            let request = match srs::returning(world, &recipient) {
-                None => Request::Recipient { client, sender, recipient },
-                Some(Ok(to)) => Request::Again { to, orig_to: recipient },
-                Some(Err(reply)) => return keep(Verdict::Refuse(reply)),
-            };
+            let request = Request::Recipient { client, sender, recipient };
             resolve(&world.lookups, &world.settings.clock, &world.policy, request, keep);
         }
         Call::Begin { envelope, ticket } => {

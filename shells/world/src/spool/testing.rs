@@ -36,7 +36,6 @@ pub(super) fn entry(id: &str, recipients: usize) -> Entry {
             ret: None,
             envid: None,
             login: None,
-            head: Box::default(),
         },
         (0..recipients).map(waiting).collect(),
     )
