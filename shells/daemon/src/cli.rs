@@ -15,7 +15,7 @@ use crate::listen::ListenError;
 use crate::log;
 use crate::quickstart::{self, Quickstart};
 use crate::server::Server;
-use crate::{admin, process};
+use crate::{admin, process, sendmail};
 
 /// A mail server for accounts in an LDAP directory.
 #[derive(Debug, Parser)]
@@ -53,6 +53,13 @@ enum Command {
     /// Messages that wait: list, show, retry, hold, release, expire, drop
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// Send the message on standard input, as sendmail(1) does: cron and scripts use it
+    #[command(disable_help_flag = true)]
+    Sendmail {
+        /// -t -f SENDER -F NAME -i -bs -bp -N DSN -R RET -V ENVID, recipients
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Print a waypost.toml with every setting, documented
     Reference,
 }
@@ -66,6 +73,11 @@ pub(crate) struct ConfigArgument {
 
 /// Runs the command line. `run` takes the sockets of a server and serves until it stops.
 pub fn main(run: impl FnOnce(Arc<Server>) -> io::Result<()>) -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().map(|it| it.to_string_lossy().into_owned()).collect();
+    if let Some(code) = sendmail::by_name(&arguments) {
+        return code;
+    }
     let done = match Arguments::parse().command {
         Command::Quickstart(arguments) => quickstart::make(&arguments)
             .and_then(|made| serve(&made.file, || made.print(), run))
@@ -77,6 +89,8 @@ pub fn main(run: impl FnOnce(Arc<Server>) -> io::Result<()>) -> ExitCode {
         Command::Query { config, map, key } => admin::query(&config.config, &map, &key),
         Command::AuthTest { config, user } => admin::auth_test(&config.config, &user),
         Command::Queue(command) => queue::run(&command),
+        // Taken above, with its own grammar.
+        Command::Sendmail { .. } => Ok(ExitCode::from(64)),
         Command::Reference => {
             print!("{}", waypost_config::reference());
             Ok(ExitCode::SUCCESS)

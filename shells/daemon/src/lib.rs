@@ -17,6 +17,7 @@
 //! | `listen.rs`, `tls.rs`, `registry.rs` | sockets, certificates, who is connected |
 //! | `control/` | `waypost queue`, and the socket on which a running server answers it |
 //! | `dial.rs` | connections to other servers |
+//! | `sendmail/` | `waypost sendmail`, for cron and scripts |
 //! | `log/` | log lines |
 //! | `process.rs` | rights, signals, systemd |
 
@@ -30,6 +31,7 @@ mod log;
 mod process;
 mod quickstart;
 mod registry;
+mod sendmail;
 mod server;
 mod session;
 mod settings;

@@ -15,6 +15,7 @@ use waypost_mail::Peer;
 use waypost_smtp::server as smtp;
 use waypost_world::Clock;
 
+use crate::control::{self, Control, Live};
 use crate::dial::Dial;
 use crate::files::{self, ConfigFile};
 use crate::listen::{self, Listening, Service};
@@ -32,6 +33,7 @@ use crate::tls::{Certificates, Files};
 pub struct Server {
     clock: Arc<dyn Clock>,
     running: Running,
+    control: Mutex<Option<Control>>,
     /// The way to other servers.
     outgoing: Outgoing,
     registry: Arc<Registry>,
@@ -63,7 +65,9 @@ impl Server {
         }
         let outgoing = Outgoing::start(file, Arc::clone(&clock))?;
         let running = settings::world(file, Arc::clone(&clock), outgoing.carrier())?;
+        let control = open_control(file, &running);
         Ok(Arc::new(Self {
+            control: Mutex::new(control),
             running,
             outgoing,
             registry: Registry::new(registry::Limits {
@@ -217,6 +221,8 @@ impl Server {
 
     /// Finishes what was begun.
     pub(crate) fn finish(&self) {
+        let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(control);
         self.running.world.stop();
         tracing::info!(target: "waypost", "stopped");
     }
@@ -231,6 +237,17 @@ impl Server {
             }
         }
     }
+}
+
+/// The socket for `waypost queue`. Mail does not wait for it: without it a warning has to do.
+fn open_control(file: &ConfigFile, running: &Running) -> Option<Control> {
+    let path = control::socket(file);
+    Control::start(&path, Arc::new(Live(running.world.clone())))
+        .inspect_err(|error| {
+            let path = path.display();
+            tracing::warn!(target: "waypost", "control socket {path}: {error}; no waypost queue");
+        })
+        .ok()
 }
 
 pub(crate) fn certificates(file: &ConfigFile) -> Result<Arc<Certificates>, StartError> {

@@ -2,14 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use waypost_queue::{Command, ListedDestination, QueueId, Selection};
-use waypost_world::{AtRest, Clock, Queued, RestError, SystemClock};
+use waypost_world::{AtRest, Clock, Queued, RestError, SystemClock, World};
 
 use super::protocol::{Ask, Destination, Line, Message, queue_id};
+
+/// How long the queue manager may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(100);
+/// Octets of a message in one line.
+const PIECE: usize = 48 * 1024;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +135,53 @@ fn destinations(backend: &dyn Backend) -> Result<Vec<Destination>, Failed> {
         Ok(())
     })?;
     Ok(all.into_values().collect())
+}
+
+/// A world at work.
+pub(crate) struct Live(pub(crate) World);
+
+impl Live {
+    /// Waits for what comes by callback.
+    fn wait<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> Result<T, Failed> {
+        let (send, received) = channel();
+        ask(Box::new(move |answer| {
+            // Nobody waits any more when it took too long.
+            let _ = send.send(answer);
+        }));
+        let late = |_| Failed::Own("the queue manager does not answer in time".into());
+        received.recv_timeout(PATIENCE).map_err(late)
+    }
+}
+
+impl Backend for Live {
+    fn relayhost(&self) -> Option<&str> {
+        None
+    }
+
+    fn each(&self, selection: &Selection, each: Each<'_, Queued>) -> Result<(), Failed> {
+        let found = Self::wait(|done| self.0.queue(selection.clone(), done))?;
+        found.into_iter().try_for_each(each)
+    }
+
+    fn command(&self, command: Command) -> Result<usize, Failed> {
+        Self::wait(|done| self.0.queue_command(command, done))
+    }
+
+    fn destinations(&self) -> Result<Vec<ListedDestination>, Failed> {
+        Self::wait(|done| self.0.destinations(done))
+    }
+
+    fn body(&self, id: QueueId, each: Each<'_, Bytes>) -> Result<bool, Failed> {
+        match Self::wait(|done| self.0.queue_body(id, done))? {
+            None => Ok(false),
+            Some(mut body) => {
+                while !body.is_empty() {
+                    each(body.split_to(body.len().min(PIECE)))?;
+                }
+                Ok(true)
+            }
+        }
+    }
 }
 
 /// A spool at rest, and who takes mail for other servers.

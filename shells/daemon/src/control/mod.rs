@@ -19,7 +19,6 @@ mod client;
 pub(crate) mod command;
 mod history;
 mod protocol;
-#[cfg_attr(not(test), expect(dead_code, reason = "no server opens it yet"))]
 mod server;
 mod show;
 #[cfg(test)]
@@ -28,6 +27,9 @@ mod testing;
 use std::path::PathBuf;
 
 use crate::files::ConfigFile;
+
+pub(crate) use backend::Live;
+pub(crate) use server::Control;
 
 /// Name of the socket in the spool's directory, unless `control.socket` has another place for it.
 const SOCKET: &str = "control";
