@@ -212,7 +212,7 @@ pub const KEYS: &[Key] = &[
     unset(
         "mail.postmaster",
         "\"mail000@mail.example.com\"",
-        "Who gets the mail for postmaster and abuse where the directory names nobody.",
+        "Who gets the mail for postmaster, abuse and root where the directory names nobody.",
     ),
     key("mail.message_size_limit", "10240000", "Octets of a message, at most."),
     key(

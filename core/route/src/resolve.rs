@@ -258,7 +258,7 @@ fn leads(
     let unknown = |lead: &Lead| matches!(lead, Lead::Unknown(..));
     if found.iter().all(unknown)
         && let Some(postmaster) = &story.policy.postmaster
-        && ["postmaster", "abuse"].iter().any(|n| start.local().eq_ignore_ascii_case(n))
+        && ["postmaster", "abuse", "root"].iter().any(|n| start.local().eq_ignore_ascii_case(n))
     {
         found = follow(story, book, postmaster)?;
     }

@@ -83,9 +83,7 @@ pub(super) fn prepare(
     };
     let mut recipients = Vec::new();
     for text in &options.recipients {
-        // Some give several in one word, with commas.
-        let listed = addresses(text.as_bytes());
-        named(&listed, text, Exit::Usage, domain, &mut recipients)?;
+        recipients.extend(arguments(text, domain)?);
     }
     if options.from_header {
         from_header(&header, domain, &mut recipients)?;
@@ -127,12 +125,27 @@ fn split(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// One address of the command line.
 fn argument(text: &str, domain: &Domain) -> Result<Address, Trouble> {
-    let mut found = Vec::new();
-    named(&addresses(text.as_bytes()), text, Exit::Usage, domain, &mut found)?;
+    let mut found = arguments(text, domain)?;
     match (found.pop(), found.pop()) {
         (Some(one), None) => Ok(one),
         _ => Err(Trouble::new(Exit::Usage, format!("{text}: not one address"))),
     }
+}
+
+/// The addresses in one word of the command line: one without anything around it, or a list as in
+/// a header.
+fn arguments(text: &str, domain: &Domain) -> Result<Vec<Address>, Trouble> {
+    let mut found = Vec::new();
+    if text.contains([',', ';', '<', '"', '(', ' ']) {
+        named(&addresses(text.as_bytes()), text, Exit::Usage, domain, &mut found)?;
+        return Ok(found);
+    }
+    let address = match text.contains('@') {
+        true => Address::parse(text),
+        false => Address::new(text, domain.clone()),
+    };
+    found.push(address.map_err(|error| Trouble::new(Exit::Usage, format!("{text}: {error}")))?);
+    Ok(found)
 }
 
 /// Recipients of To, Cc and Bcc; where a message was resent, of Resent-To and so on instead.

@@ -197,7 +197,8 @@ impl Server {
         loop {
             let mut line = Vec::new();
             limited.read_until(b'\n', &mut line).map_err(|error| lost(&error))?;
-            if line.is_empty() {
+            // A line that was cut off is no answer.
+            if !line.ends_with(b"\n") {
                 return Err(lost(&io::ErrorKind::UnexpectedEof.into()));
             }
             let line = String::from_utf8_lossy(&line);
