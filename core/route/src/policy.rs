@@ -43,8 +43,7 @@ pub struct Policy {
     /// Where group ids come from.
     pub gid: Gid,
     /// Who gets the mail for `postmaster`, `abuse` and `root` of our domains where the tables name
-    /// nobody
-    /// (RFC 5321 4.5.1, RFC 2142; cron writes to root).
+    /// nobody (RFC 5321 4.5.1, RFC 2142; cron writes to root).
     pub postmaster: Option<Address>,
     /// How long a table may take to answer.
     pub lookup_timeout: Duration,

@@ -361,6 +361,7 @@ fn postmaster_is_always_somebody() {
     assert_eq!(ask("postmaster@mail.example.com"), MAIL001);
     assert_eq!(ask("Abuse@example.org"), MAIL001);
     assert_eq!(ask("postmaster@localhost"), MAIL001);
+    assert_eq!(ask("root@mail.example.com"), MAIL001);
     assert_eq!(ask("postmaster@example.com"), MAIL000);
     assert!(ask("postmaster@remote.test").contains("Relay access denied"));
     assert!(ask("hostmaster@example.com").contains("User unknown"));

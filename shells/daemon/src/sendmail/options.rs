@@ -115,10 +115,8 @@ impl Options {
                 });
             }
             'V' => self.envid = text(),
-            'B' => {
-                if !["7BIT", "8BITMIME"].iter().any(|it| value.eq_ignore_ascii_case(it)) {
-                    return Err(format!("-B {value}: 7BIT or 8BITMIME"));
-                }
+            'B' if !["7BIT", "8BITMIME"].iter().any(|it| value.eq_ignore_ascii_case(it)) => {
+                return Err(format!("-B {value}: 7BIT or 8BITMIME"));
             }
             'o' if value == "i" => self.ignore_dots = true,
             _ => {}
