@@ -14,6 +14,7 @@ use super::protocol::{Ask, Line, Message, Which, queue_id};
 use super::{history, show, socket};
 use crate::cli::ConfigArgument;
 use crate::files::ConfigFile;
+use crate::settings::outgoing;
 
 /// `waypost queue ..`. MESSAGES is a queue id, a next hop (a domain, with or without @), or `all`.
 #[derive(Debug, PartialEq, Eq, Subcommand)]
@@ -142,7 +143,7 @@ impl Place {
             socket: socket(&file),
             spool: file.at(&file.config.spool.directory),
             log: file.config.log.file.as_deref().map(|path| file.at(path)),
-            relayhost: None,
+            relayhost: outgoing::queue_relayhost(&file.config),
         })
     }
 

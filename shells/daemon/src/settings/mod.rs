@@ -172,6 +172,7 @@ fn start(
     settings.file_threads = config.limits.file_threads;
     settings.spool.queue.backoff.minimal = config.spool.minimal_backoff_time;
     settings.spool.queue.backoff.maximal = config.spool.maximal_backoff_time;
+    settings.spool.queue.relayhost = outgoing::queue_relayhost(config);
     settings.spool.queue.queue_run_delay = config.spool.queue_run_delay;
     Ok(Running { world: world(settings)?, _client: tables.client })
 }

@@ -2,12 +2,12 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use waypost_config::Config;
-use waypost_dns::{Answer, NextHop, Own, Question};
+use waypost_dns::{Answer, Found, Kind, NextHop, Own, Question, Record};
 use waypost_machine::Secret;
 use waypost_relay::{Event, Relay, Resolve, Settings, Transports, Wish};
 use waypost_resolver::Resolver;
@@ -33,8 +33,25 @@ struct Names(Resolver);
 
 impl Resolve for Names {
     fn ask(&self, question: Question, done: Box<dyn FnOnce(Answer) + Send>) {
-        self.0.ask(question, done);
+        match here(&question) {
+            Some(answer) => done(answer),
+            None => self.0.ask(question, done),
+        }
     }
+}
+
+/// What is asked about this host is known without asking (RFC 6761 6.3).
+fn here(question: &Question) -> Option<Answer> {
+    let name = question.name();
+    if name != "localhost" && !name.ends_with(".localhost") {
+        return None;
+    }
+    let found = match question.kind() {
+        Kind::A => Found::Records(vec![Record::A(Ipv4Addr::LOCALHOST)]),
+        Kind::Aaaa => Found::Records(vec![Record::Aaaa(Ipv6Addr::LOCALHOST)]),
+        _ => Found::NoData,
+    };
+    Some(Answer { found, authentic: false, ttl: 0 })
 }
 
 impl Outgoing {
@@ -80,6 +97,13 @@ impl Outgoing {
         self.dialer.close();
         self.resolver.stop();
     }
+}
+
+/// The relay host, as far as the queue knows it. With a table of transports, the relay alone knows
+/// where mail goes, and the queue has a destination for each domain.
+pub(crate) fn queue_relayhost(config: &Config) -> Option<Box<str>> {
+    let relay = &config.relay;
+    relay.relayhost.clone().filter(|_| relay.transport_maps.is_empty())
 }
 
 /// Whether the next hops can be understood.
