@@ -3,7 +3,10 @@
 //!
 //! 1. A connection that waits for another message, if there is one.
 //! 2. The hosts, in order. Whoever is deferred by one and may do better elsewhere goes on to the
-//!    next, as long as there are any, and no more than `session_limit` were talked to.
+//!    next, as long as there are any, and no more than `session_limit` were talked to. Once some
+//!    host has taken the message for anybody, that ends: the others wait for another attempt, and
+//!    what has been done is written down before anything else. A crash while a slow host is waited
+//!    for would make a second copy of it.
 //! 3. A host that takes only so many recipients gets the others at once, on the same connection.
 //! 4. TLS that was a mere wish and has failed is left out, once.
 
@@ -199,6 +202,9 @@ impl Attempt {
         if self.stopping {
             return self.stop(now);
         }
+        if self.has_sent() {
+            return self.finish();
+        }
         match (&self.hosts, &self.host) {
             (Some(_), Some(host)) => Action::Connect { host: host.clone(), plain: self.plain },
             (Some(_), None) => self.next_host(now),
@@ -250,6 +256,11 @@ impl Attempt {
         }
     }
 
+    /// Some host has the message, for somebody.
+    fn has_sent(&self) -> bool {
+        self.words.iter().flatten().any(|word| matches!(word.fate, Fate::Sent { .. }))
+    }
+
     /// Whether there may be another host.
     fn may_go_on(&self) -> bool {
         let left = self.hosts.as_ref().is_none_or(|hosts| !hosts.is_empty());
@@ -262,7 +273,7 @@ impl Attempt {
             return self.untried(now);
         }
         if optional
-            && !self.plain
+            && !(self.plain || self.has_sent())
             && outcome.site.as_deref().is_some_and(is_handshake)
             && let Some(host) = self.host.clone().filter(|_| !self.stopping)
         {
@@ -286,7 +297,7 @@ impl Attempt {
             self.tried = again;
             return Action::Again;
         }
-        match (self.open.is_empty(), &self.hosts) {
+        match (self.open.is_empty() || self.has_sent(), &self.hosts) {
             (true, _) => self.finish(),
             (false, None) if !self.stopping && self.may_go_on() => {
                 self.tried.clone_from(&self.open);
@@ -340,10 +351,10 @@ impl Attempt {
             relay: "none".into(),
             delays: [Duration::ZERO; 2],
         };
+        let sent = self.has_sent();
         let words = std::mem::take(&mut self.words);
         let recipients: Vec<Passed> =
             words.into_iter().map(|word| word.unwrap_or_else(unknown)).collect();
-        let sent = recipients.iter().any(|passed| matches!(passed.fate, Fate::Sent { .. }));
         let site = match self.dead.take() {
             _ if self.alive || sent => SiteState::Alive,
             _ if self.stopping => SiteState::Unknown,

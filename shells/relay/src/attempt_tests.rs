@@ -125,6 +125,9 @@ impl World {
         match action {
             Action::Reuse if self.chance.of(2) == 0 => self.talk(attempt, 0),
             Action::Reuse => Input::NoneIdle,
+            Action::Route | Action::Connect { .. } if !self.taken.is_empty() => {
+                panic!("something else is begun before it is written down who has it")
+            }
             Action::Route if self.chance.of(5) == 4 => {
                 let status = if self.chance.of(2) == 0 { 4 } else { 5 };
                 let status = Enhanced(status, 4, 4);
