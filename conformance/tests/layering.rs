@@ -39,7 +39,7 @@ const ARROWS: &[Row] = &[
         "ldap3 rustls rustls-native-certs rustls-pki-types thiserror tokio tokio-rustls \
          tracing",
     ),
-    ("shells/relay", "dns machine mail queue smtp world", "rustls"),
+    ("shells/relay", "dns machine mail queue smtp tls-client world", "rustls"),
     (
         "shells/daemon",
         "auth config dns driver imap ldap ldap3 machine mail message queue relay resolver route sasl \

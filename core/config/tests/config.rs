@@ -69,6 +69,36 @@ format = "classic"
 }
 
 #[test]
+fn mail_to_other_servers() {
+    let head = "hostname = 'mail.example.com'\n[relay]\n";
+    let config = parse(&format!(
+        "{head}relayhost = '[mail.isp.example]:587'\n\
+         transport_maps = [['remote.test', '[127.0.0.1]:2526']]\n\
+         smtp_sasl_user = 'me'\nsmtp_sasl_password_file = 'password'\n\
+         smtp_bind_address = '192.0.2.25'\ninet_protocols = ['ipv4']\n\
+         smtp_connection_cache_time_limit = '0s'"
+    ));
+    let relay = config.unwrap().relay;
+    assert_eq!(relay.transport_maps, [("remote.test".into(), "[127.0.0.1]:2526".into())]);
+    assert_eq!((relay.ipv4, relay.ipv6), (true, false));
+    assert_eq!(relay.smtp_bind_address, Some("192.0.2.25".parse().unwrap()));
+    assert!(relay.smtp_connection_cache_time_limit.is_zero());
+    let relay = parse(head).unwrap().relay;
+    assert_eq!((relay.smtp_connect_timeout.as_secs(), relay.smtp_mx_session_limit), (30, 2));
+    assert!(relay.ipv4 && relay.ipv6 && relay.relayhost.is_none());
+    for (text, expected) in [
+        ("inet_protocols = []", "write at least one of"),
+        ("smtp_bind_address = '::1'", "write an address in quotes"),
+        ("transport_maps = [['a.test']]", "write a list of pairs"),
+        ("relayhost = 'x'\nsmtp_sasl_user = 'me'", "go together"),
+        ("smtp_sasl_user = 'me'\nsmtp_sasl_password_file = 'p'", "is for relayhost"),
+    ] {
+        let problems = problems(&format!("{head}{text}"));
+        assert!(problems[0].contains(expected), "{problems:?}");
+    }
+}
+
+#[test]
 fn wrong_names() {
     let head = "hostname = 'mail.example.com'\n";
     for (text, expected) in [

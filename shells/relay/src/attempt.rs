@@ -20,6 +20,7 @@ use waypost_machine::Time;
 use waypost_mail::Enhanced;
 use waypost_queue::{Diagnosis, SiteState};
 use waypost_smtp::client::{Cause, Disposition, Mail, Outcome, Remote, Stage, To, Trouble};
+use waypost_tls_client::Refusal;
 use waypost_world::carrier::{Carried, Fate, Passed};
 
 use crate::outcome::{Words, diagnosis};
@@ -32,7 +33,7 @@ pub(crate) enum Input {
     /// The hosts, in order; or why there are none.
     Route(Result<Vec<Exchanger>, NoRoute>),
     /// We do not want to talk to this host: it cannot give the proof that is wanted.
-    Unsafe(Box<str>),
+    Unsafe(Refusal),
     /// There is no connection with the host, for this reason: `Connection refused`.
     Unreachable(Box<str>),
     /// The connection that the message was given to had gone before.
@@ -164,7 +165,7 @@ impl Attempt {
                 self.note(now, &diagnosis, "none");
                 self.finish()
             }
-            Input::Unsafe(reason) => self.skip(now, Enhanced(4, 7, 5), &reason),
+            Input::Unsafe(Refusal { status, reason }) => self.skip(now, status, &reason),
             Input::Unreachable(reason) => {
                 let text = format!("connect to {}: {reason}", self.place());
                 self.skip(now, Enhanced(4, 4, 1), &text)

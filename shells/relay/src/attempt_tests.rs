@@ -136,7 +136,9 @@ impl World {
             Action::Route => Input::Route(Ok((1..=1 + self.chance.of(4)).map(host).collect())),
             Action::Connect { host, .. } => match self.chance.of(6) {
                 4 => Input::Unreachable("Connection refused".into()),
-                5 => Input::Unsafe("no proof".into()),
+                5 => {
+                    Input::Unsafe(Refusal { status: Enhanced(4, 7, 5), reason: "no proof".into() })
+                }
                 _ => match host.address {
                     IpAddr::V4(address) => self.talk(attempt, address.octets()[3]),
                     IpAddr::V6(_) => panic!("there is none"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use waypost_machine::TlsInfo;
 use waypost_smtp::client::Remote;
+use waypost_tls_client::Trust;
 
 /// Where news go.
 pub trait Log: Send + Sync {
@@ -32,18 +33,17 @@ pub enum Event {
     },
     /// TLS is up: `Verified TLS connection established to mx.remote.test[192.0.2.1]:25: ..`.
     Secured {
-        /// `Verified`, `Trusted`, `Untrusted`, `Anonymous`.
-        seen: &'static str,
+        /// How much the certificate is worth.
+        trust: Trust,
         /// The host.
         remote: Arc<Remote>,
         /// What was agreed on.
         info: TlsInfo,
     },
-    /// TLS is not up: `certificate verification failed for ..`, `Cannot start TLS: ..`.
+    /// TLS did not come about: `certificate verification failed for mx.remote.test[192.0.2.1]:25:
+    /// self-signed certificate`.
     Insecure {
-        /// The host.
-        remote: Arc<Remote>,
-        /// Why.
+        /// The words.
         reason: Box<str>,
     },
     /// A host did not take a message, and that is not the last word: another host is tried, or the

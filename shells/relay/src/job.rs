@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use waypost_dns::{Answer, Exchanger, Exchangers, Kind, Limits, NextHop, NoRoute, Own, Question};
+use waypost_dns::{Exchanger, Exchangers, Limits, NextHop, NoRoute, Own};
 use waypost_machine::Now;
 use waypost_mail::Enhanced;
 use waypost_smtp::client::{Config, Mail, Next, Remote, Tls};
+use waypost_tls_client::{Handshake, Policy, Refusal};
 use waypost_world::carrier::{Body, Carried, Consignment};
 
 use crate::attempt::{Action, Attempt, Input};
@@ -15,7 +16,6 @@ use crate::event::Event;
 use crate::line::Terms;
 use crate::relay::Inner;
 use crate::search::search;
-use crate::security::{Handshake, Policy};
 
 /// One consignment on its way.
 pub(crate) struct Job {
@@ -31,7 +31,7 @@ pub(crate) struct Job {
 
 struct State {
     attempt: Attempt,
-    policy: Option<Arc<dyn Policy>>,
+    policy: Option<Arc<Policy>>,
     done: Option<Box<dyn FnOnce(Carried) + Send>>,
 }
 
@@ -94,10 +94,10 @@ impl Job {
     pub(crate) fn begin(self: &Arc<Self>) {
         let job = Arc::clone(self);
         let done = move |policy| {
-            job.lock().policy = Some(policy);
+            job.lock().policy = Some(Arc::new(policy));
             job.act(Action::Reuse);
         };
-        self.relay.security.policy(&self.nexthop, Box::new(done));
+        self.relay.security.policy(&self.nexthop, done);
     }
 
     /// Hands in what happened, and does what follows from it.
@@ -140,14 +140,14 @@ impl Job {
     }
 
     /// What the next hop wants; `None` when all is over.
-    fn policy(&self) -> Option<Arc<dyn Policy>> {
+    fn policy(&self) -> Option<Arc<Policy>> {
         let state = self.lock();
         state.policy.clone().filter(|_| state.done.is_some())
     }
 
     fn reuse(self: &Arc<Self>) {
         let Some(policy) = self.policy() else { return };
-        while let Some(idle) = self.relay.pool.take(&self.nexthop, &*policy) {
+        while let Some(idle) = self.relay.pool.take(&self.nexthop, &policy) {
             if idle.seat.take(self) {
                 // Without a message, the job is over, and the connection of no use.
                 return (idle.next)(self.talk().map_or(Next::Quit, Next::Message));
@@ -186,28 +186,22 @@ impl Job {
 
     fn connect(self: &Arc<Self>, host: Exchanger, plain: bool) {
         let Some(policy) = self.policy() else { return };
-        let question = match policy.wants_tlsa(&host) {
-            true => Question::new(&format!("_{}._tcp.{}", self.port, host.name), Kind::Tlsa).ok(),
-            false => None,
+        let (job, for_host, under) = (Arc::clone(self), host.clone(), Arc::clone(&policy));
+        let done = move |handshake: Result<Handshake, Refusal>| match handshake {
+            Ok(handshake) => job.wish(&for_host, plain, under, handshake),
+            Err(refusal) => job.feed(Input::Unsafe(refusal)),
         };
-        let Some(question) = question else { return self.shake(&host, plain, &policy, None) };
-        let job = Arc::clone(self);
-        let done = move |answer| job.shake(&host, plain, &policy, Some(&answer));
-        self.relay.resolve.ask(question, Box::new(done));
+        self.relay.security.prepare(policy, host, self.port, done);
     }
 
-    /// Decides about TLS, and wishes for a connection.
-    fn shake(
+    /// Wishes for a connection.
+    fn wish(
         self: &Arc<Self>,
         host: &Exchanger,
         plain: bool,
-        policy: &Arc<dyn Policy>,
-        tlsa: Option<&Answer>,
+        policy: Arc<Policy>,
+        handshake: Handshake,
     ) {
-        let handshake = match policy.handshake(host, tlsa) {
-            Ok(handshake) => handshake,
-            Err(reason) => return self.feed(Input::Unsafe(reason)),
-        };
         let settings = &self.relay.settings;
         let bind = match host.address {
             IpAddr::V4(_) => settings.bind_v4.map(IpAddr::V4),
@@ -223,7 +217,7 @@ impl Job {
         let terms = Terms {
             config: Arc::new(self.config(&handshake, plain)),
             remote: Arc::new(remote),
-            policy: Arc::clone(policy),
+            policy,
             tls: handshake.config,
             seen: handshake.seen,
             reusable: !settings.idle.is_zero(),
@@ -244,7 +238,7 @@ impl Job {
         Config {
             detect_loops: self.port == 25,
             tls,
-            tls_name: handshake.name.clone(),
+            tls_name: handshake.server_name.clone(),
             login: settings.login.clone().filter(|_| relayhost),
             discard: settings.discard_ehlo_keywords.clone(),
             reuse: settings.reuse,
@@ -256,8 +250,11 @@ impl Job {
 
     /// There is no connection with this host.
     pub(crate) fn unreachable(self: &Arc<Self>, remote: &Remote, why: &str) {
-        let reason = format!("connect to {remote:#}: {why}").into();
-        self.relay.log.event(Event::Unreachable { reason });
+        // When all is over, it was we who gave up.
+        if self.lock().done.is_some() {
+            let reason = format!("connect to {remote:#}: {why}").into();
+            self.relay.log.event(Event::Unreachable { reason });
+        }
         self.feed(Input::Unreachable(why.into()));
     }
 }
@@ -269,7 +266,7 @@ fn passing(input: &Input) -> Option<Box<str>> {
             let mut troubles = outcome.recipients.iter().filter_map(|r| r.trouble());
             troubles.find(|trouble| trouble.elsewhere).map(|trouble| trouble.reason.clone())
         }
-        Input::Unsafe(reason) => Some(reason.clone()),
+        Input::Unsafe(refusal) => Some(refusal.reason.clone()),
         _ => None,
     }
 }

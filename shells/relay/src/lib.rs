@@ -11,7 +11,7 @@
 //! | `search.rs` | the hosts of a next hop |
 //! | `line.rs` | one connection: its calls and its end |
 //! | `pool.rs` | connections that wait for another message |
-//! | `dial.rs`, `resolve.rs`, `security.rs`, `event.rs` | what is needed of others: connections, the DNS, TLS, a log |
+//! | `dial.rs`, `resolve.rs`, `event.rs` | what is needed of others: connections, the DNS, a log |
 //! | `settings.rs`, `transport.rs` | the admin's wishes |
 //!
 //! There are no sockets here, no threads, and no waiting: a runtime opens the connections that are
@@ -27,7 +27,6 @@ mod pool;
 mod relay;
 mod resolve;
 mod search;
-mod security;
 mod settings;
 mod transport;
 
@@ -36,6 +35,5 @@ pub use event::{Event, Log};
 pub use line::Line;
 pub use relay::Relay;
 pub use resolve::Resolve;
-pub use security::{Handshake, Opportunistic, Policy, Security, Seen};
 pub use settings::Settings;
 pub use transport::{Transports, TransportsError};

@@ -8,21 +8,21 @@ use waypost_machine::{Answer, CallId, TlsInfo, Why};
 use waypost_smtp::client::{
     Call, Client, Config, Fact, Next, Outcome, Remote, RemoteReply, Reply, Reported, Tls,
 };
+use waypost_tls_client::{Policy, Seen};
 
 use crate::attempt::{Action, Input};
 use crate::event::Event;
 use crate::job::Job;
 use crate::pool::Idle;
-use crate::security::{Policy, Seen};
 
 /// What a connection is made under.
 #[derive(Clone)]
 pub(crate) struct Terms {
     pub(crate) config: Arc<Config>,
     pub(crate) remote: Arc<Remote>,
-    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) policy: Arc<Policy>,
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    pub(crate) seen: Arc<dyn Seen>,
+    pub(crate) seen: Arc<Seen>,
     /// The connection may wait for another message of the next hop.
     pub(crate) reusable: bool,
 }
@@ -151,14 +151,8 @@ impl Line {
     }
 
     fn secured(&self, info: TlsInfo) {
-        let remote = || Arc::clone(&self.terms.remote);
-        if let Some(fault) = self.terms.seen.fault() {
-            let remote = remote();
-            let reason = format!("certificate verification failed for {remote:#}: {fault}").into();
-            self.relay.log.event(Event::Insecure { remote, reason });
-        }
-        let seen = self.terms.seen.word();
-        self.relay.log.event(Event::Secured { seen, remote: remote(), info });
+        let (remote, trust) = (Arc::clone(&self.terms.remote), self.terms.seen.trust());
+        self.relay.log.event(Event::Secured { trust, remote, info });
     }
 
     /// The connection broke in a way that the machine does not see; `tls`: in the handshake.
@@ -166,18 +160,14 @@ impl Line {
         if !tls {
             return;
         }
-        let remote = Arc::clone(&self.terms.remote);
-        if let Some(fault) = self.terms.seen.fault() {
-            let reason = format!("certificate verification failed for {remote:#}: {fault}").into();
-            let remote = Arc::clone(&remote);
-            self.relay.log.event(Event::Insecure { remote, reason });
-        }
-        let refusal = self.terms.seen.refusal();
-        if refusal.is_none() {
-            let reason = format!("TLS with {remote:#}: {fault}").into();
-            self.relay.log.event(Event::Insecure { remote, reason });
-        }
-        self.fault = refusal;
+        let Terms { remote, seen, .. } = &self.terms;
+        self.fault = seen.refusal().map(Into::into);
+        let reason = match seen.complaint().filter(|_| self.fault.is_some()) {
+            Some(why) => format!("certificate verification failed for {remote:#}: {why}"),
+            None => format!("SSL_connect error to {remote:#}: {fault}"),
+        };
+        let reason = reason.into();
+        self.relay.log.event(Event::Insecure { reason });
     }
 
     /// The session has closed.

@@ -4,15 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use waypost_smtp::client::Next;
+use waypost_tls_client::Policy;
 
 use crate::line::Seat;
-use crate::security::Policy;
 
 /// One that waits.
 pub(crate) struct Idle {
     pub(crate) seat: Arc<Seat>,
     /// The policy that it was made under.
-    pub(crate) policy: Arc<dyn Policy>,
+    pub(crate) policy: Arc<Policy>,
     /// Gives it a message, or tells it to quit.
     pub(crate) next: Box<dyn FnOnce(Next) + Send>,
 }
@@ -51,10 +51,10 @@ impl Pool {
         waiting.by_nexthop.entry(nexthop.into()).or_default().push(idle);
     }
 
-    /// Takes one that goes to this next hop and is safe enough; of several the one that has waited
+    /// Takes one that goes to this next hop, where the same is wanted now as when it was made; of several the one that has waited
     /// least, whose host is most likely to be there still.
-    pub(crate) fn take(&self, nexthop: &str, policy: &dyn Policy) -> Option<Idle> {
-        self.remove(nexthop, |idle| policy.allows(&*idle.policy))
+    pub(crate) fn take(&self, nexthop: &str, policy: &Policy) -> Option<Idle> {
+        self.remove(nexthop, |idle| *policy == *idle.policy)
     }
 
     /// Forgets one that waits no more.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use waypost_dns::Own;
+use waypost_tls_client::Security;
 use waypost_world::Clock;
 use waypost_world::carrier::{Carried, Carrier, Consignment};
 
@@ -15,7 +16,6 @@ use crate::event::Log;
 use crate::job::Job;
 use crate::pool::Pool;
 use crate::resolve::Resolve;
-use crate::security::Security;
 use crate::settings::Settings;
 
 /// Takes messages to other servers.
@@ -28,7 +28,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dial: Arc<dyn Dial>,
     pub(crate) resolve: Arc<dyn Resolve>,
-    pub(crate) security: Arc<dyn Security>,
+    pub(crate) security: Arc<Security>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) pool: Pool,
     count: AtomicU64,
@@ -49,7 +49,7 @@ impl Relay {
         clock: Arc<dyn Clock>,
         dial: Arc<dyn Dial>,
         resolve: Arc<dyn Resolve>,
-        security: Arc<dyn Security>,
+        security: Arc<Security>,
         log: Arc<dyn Log>,
     ) -> Self {
         Self(Arc::new(Inner {

@@ -3,16 +3,14 @@
 mod common;
 
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::time::Duration;
 
 use common::remote::{Mood, Remote};
 use common::{BODY, Bench, words};
-use rustls::crypto::ring::default_provider;
-use rustls::{ClientConfig, RootCertStore};
 use waypost_queue::SiteState;
-use waypost_relay::{Event, Opportunistic, Transports};
+use waypost_relay::{Event, Transports};
 use waypost_smtp::client::Login;
+use waypost_tls::Level;
 use waypost_world::carrier::Fate;
 
 const A: &str = "a@remote.test";
@@ -75,10 +73,10 @@ fn the_first_host_is_down() {
 
 #[test]
 fn everybody_is_down() {
-    let nobody = TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+    let nobody = TcpListener::bind("127.0.0.8:0").unwrap().local_addr().unwrap();
     let bench = Bench::new("", |_| {});
-    let carried = bench.send(&format!("[127.0.0.2]:{}", nobody.port()), &[A, B]);
-    let text = format!("connect to 127.0.0.2[127.0.0.2]:{}: Connection refused", nobody.port());
+    let carried = bench.send(&format!("[127.0.0.8]:{}", nobody.port()), &[A, B]);
+    let text = format!("connect to 127.0.0.8[127.0.0.8]:{}: Connection refused", nobody.port());
     assert_eq!(
         words(&carried),
         [format!("Deferred 4.4.1 {text}"), format!("Deferred 4.4.1 {text}")]
@@ -94,7 +92,7 @@ fn who_may_do_better_elsewhere_goes_on() {
         ("RCPT TO:<c@", "550 5.1.1 Unknown"),
     ]);
     let (first, second, hop) = two(moody, Mood::default());
-    let bench = Bench::new(TWO, |_| {});
+    let bench = Bench::new(TWO, |settings| settings.idle = Duration::ZERO);
     let port = first.address.port();
     let unknown = "Failed 5.1.1 host mx1.remote.test[127.0.0.2] said: 550 5.1.1 Unknown \
                    (in reply to RCPT TO command)";
@@ -163,11 +161,13 @@ fn hosts_that_do_not_want_to_talk() {
 fn a_connection_is_used_again() {
     let remote = Remote::start("127.0.0.1", 0, Mood::default());
     let bench = Bench::new("", |settings| settings.idle = Duration::from_secs(20));
-    for _ in 0..3 {
+    // The outcome is told before the connection is free: the next message may be faster.
+    let mut sent = 0;
+    while remote.connections() == sent {
+        assert!(sent < 100, "each has its own");
         assert!(bench.words(&remote.hop(), &[A])[0].starts_with("Sent"));
+        sent += 1;
     }
-    // The second may come before the first connection is free again; never is there a third.
-    assert!(remote.connections() <= 2, "{}", remote.connections());
     let each = Bench::new("", |settings| settings.idle = Duration::ZERO);
     let before = remote.connections();
     for _ in 0..3 {
@@ -202,18 +202,11 @@ fn a_host_that_takes_few_recipients_gets_the_others_at_once() {
 
 #[test]
 fn tls_that_fails_is_left_out_where_it_is_a_wish() {
-    let garbage = [("STARTTLS", "220 2.0.0 Ready\r\nthis is no TLS, and never will be")];
-    let mood = || Mood { offers: vec!["STARTTLS"], ..Mood::saying(&garbage) };
-    let remote =
-        Remote::start("127.0.0.1", 0, Mood { replies: vec![("STARTTLS", "220 go")], ..mood() });
-    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth();
-    let may = || Arc::new(Opportunistic::new(Some(Arc::new(config.clone()))));
+    let replies = vec![("STARTTLS", "220 go")];
+    let mood = Mood { offers: vec!["STARTTLS"], replies, ..Mood::default() };
+    let remote = Remote::start("127.0.0.1", 0, mood);
     // The server goes on in clear: what the client says in TLS is an unknown command.
-    let bench = Bench::secured("", may(), |_| {});
+    let bench = Bench::secured("", Level::May, |_| {});
     let carried = bench.send(&remote.hop(), &[A]);
     assert_eq!(words(&carried), ["Sent { notifies: false } 2.0.0 250 2.0.0 Ok: queued as 7"]);
     assert_eq!(remote.connections(), 2);
@@ -223,6 +216,13 @@ fn tls_that_fails_is_left_out_where_it_is_a_wish() {
             if **reason == *"Cannot start TLS: handshake failure"),
         "{events:?}"
     );
+    drop(events);
+    let strict = Bench::secured("", Level::Encrypt, |_| {});
+    assert_eq!(
+        strict.words(&remote.hop(), &[A]),
+        ["Deferred 4.7.5 Cannot start TLS: handshake failure"]
+    );
+    assert_eq!(remote.connections(), 3);
 }
 
 #[test]

@@ -163,8 +163,11 @@ mod tests {
     use waypost_imap::server::Fact as ImapFact;
     use waypost_machine::{TlsInfo, Why};
     use waypost_mail::{Address, Client, Domain, Enhanced, Peer, Reply, ReversePath};
+    use waypost_relay::Event as Sent;
     use waypost_sasl::Verified;
+    use waypost_smtp::client::Remote;
     use waypost_smtp::server::{Config, Fact, Lost};
+    use waypost_tls_client::Trust;
     use waypost_world::{Event, ManualClock};
 
     /// Gathers lines.
@@ -281,6 +284,42 @@ mod tests {
         ));
         assert!(lines[2].ends_with("mail postfix/cleanup[7]: E7370142EAE: message-id=<>"));
         assert!(lines[3].ends_with("mail postfix/qmgr[7]: E7370142EAE: removed"));
+    }
+
+    #[test]
+    fn connections_to_other_servers() {
+        let lines = logged(Style::Classic, |_| {
+            let remote = Remote {
+                name: "localhost".into(),
+                ip: "127.0.0.1".parse().unwrap(),
+                port: 2526,
+                nexthop: "remote.test".into(),
+                best: true,
+            };
+            let info = TlsInfo {
+                protocol: "TLSv1.3",
+                cipher: "TLS_AES_256_GCM_SHA384",
+                bits: 256,
+                key_exchange: "X25519",
+                ..TlsInfo::default()
+            };
+            let (trust, remote) = (Trust::Verified, Arc::new(remote));
+            relay::event(Sent::Secured { trust, remote: Arc::clone(&remote), info });
+            let reason = "connect to mx.remote.test[192.0.2.1]:25: Connection refused".into();
+            relay::event(Sent::Unreachable { reason });
+            let reason = "host mx.remote.test[192.0.2.1] refused to talk to me: 421 no".into();
+            relay::event(Sent::Passing { queue_id: "E7370142EAE".into(), reason });
+            relay::event(Sent::Odd { remote, what: "500 what?".into() });
+        });
+        let head = "2026-11-22T07:50:22.000000+00:00 mail postfix/smtp[7]:";
+        let expected = [
+            "Verified TLS connection established to localhost[127.0.0.1]:2526: TLSv1.3 with cipher \
+             TLS_AES_256_GCM_SHA384 (256/256 bits) key-exchange X25519",
+            "connect to mx.remote.test[192.0.2.1]:25: Connection refused",
+            "E7370142EAE: host mx.remote.test[192.0.2.1] refused to talk to me: 421 no",
+            "warning: host localhost[127.0.0.1] said out of turn: 500 what?",
+        ];
+        assert_eq!(lines, expected.map(|text| format!("{head} {text}")));
     }
 
     fn imap(clock: &Arc<ManualClock>) -> imap::Session {

@@ -9,13 +9,13 @@ const PROGRAM: &str = "postfix/smtp";
 /// Logs.
 pub(crate) fn event(event: Event) {
     match event {
-        Event::Unreachable { reason } | Event::Insecure { reason, .. } => {
+        Event::Unreachable { reason } | Event::Insecure { reason } => {
             line(PROGRAM, None, &reason);
         }
         Event::Skipped { reason } => warning(PROGRAM, &reason),
-        Event::Secured { seen, remote, info } => {
+        Event::Secured { trust, remote, info } => {
             let words = smtp::tls(&info);
-            let text = format!("{seen} TLS connection established to {remote:#}: {words}");
+            let text = format!("{trust} TLS connection established to {remote:#}: {words}");
             line(PROGRAM, None, &text);
         }
         Event::Passing { queue_id, reason } => line(PROGRAM, Some(&queue_id), &reason),

@@ -19,7 +19,7 @@ use crate::dial::Dialer;
 use crate::files::{self, ConfigFile};
 use crate::log;
 use crate::server::StartError;
-use crate::settings::security::Towards;
+use crate::settings::security;
 
 /// The way to other servers.
 pub(crate) struct Outgoing {
@@ -65,14 +65,15 @@ impl Outgoing {
             ..Default::default()
         };
         let resolver = Resolver::start(dns, move || time.now())?;
-        let security = Towards::start(file, resolver.clone(), Arc::clone(&clock))?;
+        let names = Arc::new(Names(resolver.clone()));
+        let security = security::start(file, names.clone(), Arc::clone(&clock))?;
         let loglevel = file.config.relay.tls.smtp_tls_loglevel;
         let relay = Relay::new(
             settings,
             clock,
             Arc::clone(&dialer) as _,
-            Arc::new(Names(resolver.clone())),
-            Arc::new(security),
+            names,
+            security,
             Arc::new(move |event: Event| {
                 if loglevel > 0 || !matches!(event, Event::Secured { .. }) {
                     log::relay::event(event);

@@ -2,34 +2,29 @@
 
 use std::sync::Arc;
 
-use waypost_dns::{Answer, Exchanger, NextHop, Question};
-use waypost_relay::{Handshake, Policy, Security, Seen};
-use waypost_resolver::Resolver;
+use waypost_dns::Question;
+use waypost_relay::Resolve;
 use waypost_tls_client::{self as tls, Authorities};
 use waypost_world::Clock;
 
 use crate::files::{self, ConfigFile};
 use crate::server::StartError;
 
-/// TLS towards other servers.
-pub(crate) struct Towards(Arc<tls::Security>);
-
-impl Towards {
-    pub(crate) fn start(
-        file: &ConfigFile,
-        resolver: Resolver,
-        clock: Arc<dyn Clock>,
-    ) -> Result<Self, StartError> {
-        let settings = settings(file)?;
-        if settings.authorities.count() == 0 {
-            tracing::warn!("warning: {NO_AUTHORITY}");
-        }
-        let ask = move |question: Question, done: tls::Done| resolver.ask(question, done);
-        let clock = move || u64::try_from(clock.wall().secs).unwrap_or(0);
-        let security = tls::Security::new(settings, Arc::new(ask), Arc::new(clock));
-        security.probe();
-        Ok(Self(security))
+/// TLS towards other servers, as the configuration has it.
+pub(crate) fn start(
+    file: &ConfigFile,
+    names: Arc<dyn Resolve>,
+    clock: Arc<dyn Clock>,
+) -> Result<Arc<tls::Security>, StartError> {
+    let settings = settings(file)?;
+    if settings.authorities.count() == 0 {
+        tracing::warn!("warning: {NO_AUTHORITY}");
     }
+    let ask = move |question: Question, done: tls::Done| names.ask(question, done);
+    let clock = move || u64::try_from(clock.wall().secs).unwrap_or(0);
+    let security = tls::Security::new(settings, Arc::new(ask), Arc::new(clock));
+    security.probe();
+    Ok(security)
 }
 
 /// Nobody can prove who they are.
@@ -73,62 +68,4 @@ pub(crate) fn findings(file: &ConfigFile, now: u64) -> Vec<(bool, String)> {
         (false, format!("smtp_tls_policy_maps: {key}: '{entry}' is over and has no effect"))
     });
     [authorities].into_iter().chain(over).collect()
-}
-
-impl Security for Towards {
-    fn policy(&self, nexthop: &str, done: Box<dyn FnOnce(Arc<dyn Policy>) + Send>) {
-        let port = NextHop::parse(nexthop).ok().and_then(|(_, port)| port).unwrap_or(25);
-        let security = Arc::clone(&self.0);
-        self.0.policy(nexthop, move |policy| {
-            // All of it: what is shown to people leaves something out.
-            let name = format!("{policy:?}").into();
-            done(Arc::new(Wants { policy, name, port, security }));
-        });
-    }
-}
-
-/// What one destination wants.
-struct Wants {
-    policy: tls::Policy,
-    name: Box<str>,
-    port: u16,
-    security: Arc<tls::Security>,
-}
-
-impl Policy for Wants {
-    fn allows(&self, other: &dyn Policy) -> bool {
-        self.name() == other.name()
-    }
-
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn wants_tlsa(&self, host: &Exchanger) -> bool {
-        tls::Security::tlsa_question(&self.policy, host, self.port).is_some()
-    }
-
-    fn handshake(&self, host: &Exchanger, tlsa: Option<&Answer>) -> Result<Handshake, Box<str>> {
-        let made = self.security.handshake(&self.policy, host, self.port, tlsa);
-        let tls::Handshake { tls, config, server_name: name, seen, .. } =
-            made.map_err(|refusal| refusal.reason)?;
-        Ok(Handshake { tls, config, name, seen: Arc::new(Found(seen)) })
-    }
-}
-
-/// What a handshake has shown.
-struct Found(Arc<tls::Seen>);
-
-impl Seen for Found {
-    fn word(&self) -> &'static str {
-        self.0.trust().word()
-    }
-
-    fn fault(&self) -> Option<Box<str>> {
-        self.0.complaint().map(Into::into)
-    }
-
-    fn refusal(&self) -> Option<Box<str>> {
-        self.0.refusal().map(Into::into)
-    }
 }

@@ -14,8 +14,10 @@ use bytes::Bytes;
 use waypost_dns::{Answer, Failure, Found, Question, Record};
 use waypost_driver::{Conn, Effect, Fault, TlsConfigs};
 use waypost_mail::{Address, ReversePath};
-use waypost_relay::{Dial, Event, Opportunistic, Relay, Resolve, Security, Settings, Wish};
+use waypost_relay::{Dial, Event, Relay, Resolve, Settings, Wish};
 use waypost_smtp::client::{Mail, Read as Piece, Reply, To};
+use waypost_tls::{Defaults, Level, PolicyTable};
+use waypost_tls_client::{Ask, Security};
 use waypost_world::carrier::{Body, Carried, Carrier, Consignment};
 use waypost_world::{Clock, SystemClock};
 
@@ -33,25 +35,27 @@ pub(crate) struct Bench {
 impl Bench {
     /// With these lines of a zone: `name TYPE data`; `!` for what cannot be told now.
     pub(crate) fn new(zone: &str, change: impl FnOnce(&mut Settings)) -> Self {
-        Self::secured(zone, Arc::new(Opportunistic::new(None)), change)
+        Self::secured(zone, Level::None, change)
     }
 
-    pub(crate) fn secured(
-        zone: &str,
-        security: Arc<dyn Security>,
-        change: impl FnOnce(&mut Settings),
-    ) -> Self {
+    pub(crate) fn secured(zone: &str, level: Level, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::new("mail.example.com");
         settings.ipv6 = false;
         change(&mut settings);
         let events = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&events);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let zone = Arc::new(Zone::new(zone));
+        let names = Arc::clone(&zone);
+        let ask: Ask = Arc::new(move |question, done| names.ask(question, done));
+        let table = PolicyTable::new(Defaults { level, ..Defaults::default() }).unwrap();
+        let tls = waypost_tls_client::Settings { table, ..Default::default() };
+        let security = Security::new(tls, ask, Arc::new(|| 1_795_333_822));
         let relay = Relay::new(
             settings,
             Arc::clone(&clock),
             Arc::new(Threads(clock)),
-            Arc::new(Zone::new(zone)),
+            zone,
             security,
             Arc::new(move |event| log.lock().unwrap().push(event)),
         );
