@@ -172,3 +172,27 @@ proptest! {
         }
     }
 }
+
+/// With so many messages, several threads read.
+#[test]
+fn many_are_taken_up_once_each() {
+    let fs = fresh();
+    let path = |name: String| Path::new(DIR).join(name);
+    for n in 0..1200 {
+        let id = format!("m{n:04}");
+        let text = if n == 700 { "nonsense\n".into() } else { entry(&id, 1).encode() };
+        for (kind, text) in [("entry", text), ("body", body(&id))] {
+            let mut file = fs.create(&path(format!("{id}.{kind}")), 0o600).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+        }
+    }
+    fs.unlink(&path("m0300.entry".into())).unwrap();
+    let spool = Spool::new(Arc::new(fs.clone()), Path::new(DIR));
+    let mut found: Vec<_> =
+        waiting(&spool).into_iter().map(|entry| entry.origin.queue_id).collect();
+    found.sort_unstable();
+    let expected = (0..1200).filter(|n| ![300, 700].contains(n));
+    assert!(found.iter().map(|id| id.to_string()).eq(expected.map(|n| format!("m{n:04}"))));
+    assert_eq!(names(&fs, "/spool/corrupt"), ["m0700.body", "m0700.entry"]);
+    assert_eq!(names(&fs, DIR).len(), 2 * found.len() + 1);
+}
