@@ -47,6 +47,7 @@ fn answer(call: Call) -> Option<Answer<Reply>> {
                 size: HEADER.len() as u64,
                 header: Bytes::from_static(HEADER),
                 structure: Some(structure.clone()),
+                body: None,
             };
             ticket.answer(Looked(Ok(uids.into_iter().map(data).collect())))
         }

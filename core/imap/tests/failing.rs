@@ -119,7 +119,8 @@ fn a_login_without_answer() {
 
 #[test]
 fn a_body_without_answer_ends_the_session() {
-    let (_, mut client) = selected();
+    let (world, mut client) = selected();
+    world.borrow_mut().bodies = 0;
     client.mute = &["Body"];
     let begun = client.command("a FETCH 1 BODY.PEEK[]");
     assert!(begun.ends_with("BODY[] {23}\r\n"), "{begun}");

@@ -109,6 +109,8 @@ const COMMANDS: &[&str] = &[
 
 fn world() -> World {
     let mut world = World::new("u", "p");
+    // Some messages come whole with what is read of them, others piece by piece.
+    world.bodies = 3000;
     for n in 1..=4 {
         let text = "line of the body\r\n".repeat(n * n * 30);
         let octets = format!(

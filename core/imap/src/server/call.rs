@@ -365,6 +365,8 @@ pub struct What {
     pub header: bool,
     /// The MIME structure
     pub structure: bool,
+    /// Whole messages, as long as all that come are not more than so many octets.
+    pub bodies: u32,
 }
 
 /// What [`Call::Read`] found of one message; fields that were not asked for may be empty.
@@ -380,6 +382,8 @@ pub struct Data {
     pub header: Bytes,
     /// The MIME structure.
     pub structure: Option<Arc<Structure>>,
+    /// The whole message as [`Call::Body`] would bring it, `size` octets.
+    pub body: Option<Bytes>,
 }
 
 /// The outcome of [`Call::Login`].

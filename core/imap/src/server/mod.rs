@@ -230,7 +230,7 @@ impl Server {
             (Job::Close(job), Reply::Expunged(_)) => select::closed(self, cx, job),
             (Job::Copy(job), Reply::Copied(copied)) => copy::answered(self, cx, job, copied),
             (Job::Expunge(job), Reply::Expunged(done)) => expunge::answered(self, cx, job, done),
-            (Job::Fetch(job), reply) => fetch::answered(self, cx, job, id, reply),
+            (Job::Fetch(job), reply) => fetch::answered(self, job, id, reply),
             (Job::Idle(job), reply) => idle::answered(self, cx, job, reply),
             (Job::List(job), reply) => list::answered(self, cx, job, reply),
             (Job::Login(job), Reply::LoggedIn(outcome)) => login::answered(self, cx, job, outcome),

@@ -26,6 +26,8 @@ pub struct Client {
     pub room: usize,
     /// Calls that the world does not answer: those whose `Debug` text begins so.
     pub mute: &'static [&'static str],
+    /// The names of all calls.
+    pub asked: Vec<String>,
 }
 
 impl Client {
@@ -43,6 +45,7 @@ impl Client {
             facts: Vec::new(),
             room: usize::MAX,
             mute: &[],
+            asked: Vec::new(),
         };
         client.drain();
         client
@@ -121,8 +124,9 @@ impl Client {
         self.text()
     }
 
-    fn is_mute(&self, call: &Call) -> bool {
+    fn is_mute(&mut self, call: &Call) -> bool {
         let text = format!("{call:?}");
+        self.asked.push(text.chars().take_while(char::is_ascii_alphabetic).collect());
         self.mute.iter().any(|name| text.starts_with(name))
     }
 

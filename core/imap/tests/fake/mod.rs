@@ -140,6 +140,8 @@ pub struct World {
     pub folders: BTreeMap<Box<str>, Folder>,
     /// How many messages each [`Call::Read`] was about.
     pub reads: Vec<usize>,
+    /// How many octets of whole messages come with what is read of them, at most.
+    pub bodies: u32,
     pub subscriptions: Vec<Box<str>>,
     /// Name and password.
     pub user: (Box<str>, Box<str>),
@@ -162,6 +164,7 @@ impl World {
         let mut world = Self {
             folders: BTreeMap::new(),
             reads: Vec::new(),
+            bodies: u32::MAX,
             subscriptions: Vec::new(),
             user: (user.into(), password.into()),
             directory_down: false,
@@ -311,9 +314,18 @@ impl World {
 
     fn read(&mut self, handle: Handle, uids: &[u32], what: What) -> Result<Vec<Data>, Failure> {
         assert!(uids.len() <= READ_BATCH && uids.is_sorted());
+        let mut left = what.bodies.min(self.bodies) as usize;
         let mails = self.folder(handle)?.mails.iter();
         let wanted = mails.filter(|mail| uids.binary_search(&mail.uid).is_ok());
-        Ok(wanted.map(|mail| data(mail, what)).collect())
+        let with_body = |mail| {
+            let mut data = data(mail, what);
+            if what.bodies > 0 && mail.octets.len() <= left {
+                left -= mail.octets.len();
+                data.body = Some(mail.octets.clone());
+            }
+            data
+        };
+        Ok(wanted.map(with_body).collect())
     }
 
     fn body(&mut self, handle: Handle, uid: u32, from: u64, len: u32) -> Result<Bytes, Failure> {
@@ -567,6 +579,7 @@ fn data(mail: &Mail, what: What) -> Data {
         size: if what.size { mail.octets.len() as u64 } else { 0 },
         header: if what.header { mail.octets.slice(..header) } else { Bytes::new() },
         structure: what.structure.then(|| Arc::new(scan(&mail.octets))),
+        body: None,
     }
 }
 

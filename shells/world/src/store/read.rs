@@ -90,9 +90,15 @@ impl Store {
         let session = self.session(handle)?;
         self.as_user(&session.mailbox.home, || {
             let mut all = Vec::with_capacity(uids.len());
+            let mut left = u64::from(what.bodies);
             for &uid in uids {
                 if let Some(message) = self.open_message(&session, uid)? {
-                    all.push(self.read_message(&session.mailbox, uid, &message, what)?);
+                    let mut data = self.read_message(&session.mailbox, uid, &message, what)?;
+                    if data.size <= left && what.bodies > 0 {
+                        data.body = whole(uid, message, data.size)?;
+                        left -= data.body.as_ref().map_or(0, |body| body.len() as u64);
+                    }
+                    all.push(data);
                 }
             }
             Ok(all)
@@ -224,7 +230,7 @@ impl Store {
             None => 0,
         };
         let header = if what.header { header(&*message.file)? } else { Bytes::new() };
-        Ok(imap::Data { uid, date: message.stat.mtime.secs, size, header, structure })
+        Ok(imap::Data { uid, date: message.stat.mtime.secs, size, header, structure, body: None })
     }
 
     /// RFC822.SIZE. It is counted once where the name does not tell it.
@@ -273,6 +279,13 @@ impl Cursor {
         crlf::mask_nul(&mut out);
         Ok(out.into())
     }
+}
+
+/// All of a message, unless it is not as large as it should be.
+fn whole(uid: u32, message: Opened, size: u64) -> Result<Option<Bytes>, Error> {
+    let Ok(len) = u32::try_from(size) else { return Ok(None) };
+    let body = Cursor { uid, message, mark: Mark::START }.piece(0, len)?;
+    Ok(Some(body).filter(|body| body.len() as u64 == size))
 }
 
 /// The header with its empty line, CRLF line ends, NUL octets replaced by 0x80.

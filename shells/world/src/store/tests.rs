@@ -360,7 +360,7 @@ fn messages_are_read_with_crlf() {
     place.deliver();
     place.foreign(|| std::fs::write(place.at("new/9.plain.h"), "A: b\n\nc\0d\n\r\nend").unwrap());
     let session = place.open("INBOX");
-    let what = imap::What { date: true, size: true, header: true, structure: true };
+    let what = imap::What { date: true, size: true, header: true, structure: true, bodies: 0 };
     let data = place.store.read(session.opened.handle, &[1, 2, 3], what).unwrap();
     assert_eq!(data.iter().map(|data| data.uid).collect::<Vec<_>>(), [1, 2]);
     let whole = b"A: b\r\n\r\nc\x80d\r\n\r\nend";
@@ -379,6 +379,23 @@ fn messages_are_read_with_crlf() {
         assert_eq!([&*a, &*b].concat(), whole, "{cut}");
     }
     assert_eq!(&*body(1000, 10), b"");
+
+    let both = whole.len() as u32 + data[1].size as u32;
+    for (bodies, brought) in [
+        (0, [false, false]),
+        (whole.len() as u32 - 1, [false, false]),
+        (whole.len() as u32, [true, false]),
+        (data[1].size as u32, [true, false]),
+        (both - 1, [true, false]),
+        (both, [true, true]),
+    ] {
+        let what = imap::What { size: true, bodies, ..imap::What::default() };
+        let read = place.store.read(session.opened.handle, &[1, 2], what).unwrap();
+        for (n, data) in read.iter().enumerate() {
+            let wanted = || place.store.body(session.opened.handle, data.uid, 0, 10_000).unwrap();
+            assert_eq!(data.body, brought[n].then(wanted).flatten(), "{bodies} octets, {n}");
+        }
+    }
 }
 
 #[test]

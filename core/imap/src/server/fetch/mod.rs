@@ -2,8 +2,10 @@
 //!
 //! Nothing is made before there is room for it: messages are looked into some at a time
 //! ([`READ_BATCH`] at most), the next ones while the former are sent; bodies come in blocks and go out as
-//! they came. The size of a literal is known before its first octet, so a message that vanishes
-//! in the middle of one leaves no way to go on: the connection is closed.
+//! they came. A small message comes whole with what else is read of it, and the news that the
+//! command ends with are asked for at the same time: one way to the files and back is all it takes.
+//! The size of a literal is known before its first octet, so a message that vanishes in the middle
+//! of one leaves no way to go on: the connection is closed.
 
 mod render;
 
@@ -17,7 +19,7 @@ use waypost_machine::{CallId, Why};
 
 use super::{
     Call, Changes, Command, Context, Data, Failure, Flags, Job, Looked, Message, NamedFlags, Piece,
-    READ_BATCH, Reply, Server, Step, StoreHow, Stored, What, select, store, sync,
+    READ_BATCH, Reply, Server, Step, StoreHow, Stored, Synced, What, select, store, sync,
 };
 use crate::response::{self, Missing, Refusal};
 use crate::syntax::fetch::{Item, items};
@@ -63,6 +65,15 @@ pub(super) struct Fetch {
     /// A message that was asked for is not there any more.
     missing: bool,
     failed: Option<Failure>,
+    news: News,
+}
+
+/// What is told at the end. Where nothing is marked, it is asked for beside the last messages, and
+/// not after them.
+enum News {
+    Unasked,
+    Asked(CallId),
+    Here(Result<Changes, Failure>),
 }
 
 /// Some messages.
@@ -126,6 +137,7 @@ pub(super) fn begin(
         calls: 0,
         missing: false,
         failed: None,
+        news: News::Unasked,
     };
     Ok(advance(server, cx, job.into()))
 }
@@ -139,7 +151,9 @@ impl Fetch {
     /// What this call was for, failed.
     pub(super) fn expired(&self, id: CallId) -> Reply {
         let failed = Failure::Unavailable;
-        if self.batches.iter().any(|batch| batch.read == Some(id)) {
+        if matches!(self.news, News::Asked(call) if call == id) {
+            Synced(Err(failed)).into()
+        } else if self.batches.iter().any(|batch| batch.read == Some(id)) {
             Looked(Err(failed)).into()
         } else if self.segments.iter().any(|segment| segment.call() == Some(id)) {
             Piece(Err(failed)).into()
@@ -163,6 +177,11 @@ pub(super) fn advance(
     }
     loop {
         send(server, cx, &mut job);
+        if matches!(job.segments.front(), Some(Segment::Lost)) {
+            // In the middle of a response, maybe of a literal: nothing can be said any more.
+            server.close(cx, Why::Stopped, "Message vanished while being sent");
+            return Step::Done;
+        }
         load(server, cx, &mut job);
         read(server, cx, &mut job);
         mark(server, cx, &mut job);
@@ -175,11 +194,19 @@ pub(super) fn advance(
         let sendable = job.segments.front().is_some_and(Segment::is_here);
         return if sendable { Step::Run(Job::Fetch(job)) } else { Step::Wait(Job::Fetch(job)) };
     }
-    finish(server, cx, &job)
+    finish(server, cx, job)
 }
 
-fn finish(server: &mut Server, cx: &mut Context<'_>, job: &Fetch) -> Step {
+fn finish(server: &mut Server, cx: &mut Context<'_>, mut job: alloc::boxed::Box<Fetch>) -> Step {
     let how = sync::How { expunge: job.uid, uid: job.uid };
+    let news = match core::mem::replace(&mut job.news, News::Unasked) {
+        News::Asked(id) => {
+            job.news = News::Asked(id);
+            return Step::Wait(Job::Fetch(job));
+        }
+        News::Here(news) => Some(news),
+        News::Unasked => None,
+    };
     match &job.failed {
         Some(failure) if select::is_gone(failure) => {
             sync::tell(server, cx, Err(failure.clone()), how, |_, _| false, "".into())
@@ -188,10 +215,16 @@ fn finish(server: &mut Server, cx: &mut Context<'_>, job: &Fetch) -> Step {
             let text = response::failure(failure, Missing::Plain, "");
             server.end(cx, &text)
         }
-        None if job.missing => {
-            sync::begin(server, cx, how, "OK [EXPUNGEISSUED] Some messages were already expunged.")
+        None => {
+            let ending = match job.missing {
+                true => "OK [EXPUNGEISSUED] Some messages were already expunged.",
+                false => "OK Fetch completed.",
+            };
+            match news {
+                Some(news) => sync::tell(server, cx, news, how, |_, _| false, ending.into()),
+                None => sync::begin(server, cx, how, ending),
+            }
         }
-        None => sync::begin(server, cx, how, "OK Fetch completed."),
     }
 }
 
@@ -203,7 +236,7 @@ fn flags_only(
 ) -> Step {
     let mut line = alloc::string::String::new();
     while cx.room() > 0 {
-        let Some(place) = job.places.next() else { return finish(server, cx, &job) };
+        let Some(place) = job.places.next() else { return finish(server, cx, job) };
         line.clear();
         if let Ok(selected) = server.selected()
             && let Some(message) = selected.view.message(place)
@@ -276,6 +309,11 @@ fn read(server: &mut Server, cx: &mut Context<'_>, job: &mut Fetch) {
         let uids: Vec<u32> =
             places.filter_map(|place| view.message(place)).map(|message| message.uid).collect();
         if uids.is_empty() {
+            if !job.marks && matches!(job.news, News::Unasked) {
+                let (handle, since) = (selected.handle, selected.now);
+                let id = cx.call(timeout, |ticket| Call::Sync { handle, since, ticket });
+                job.news = News::Asked(id);
+            }
             return;
         }
         let (handle, what) = (selected.handle, job.what);
@@ -345,7 +383,6 @@ fn render_next(server: &mut Server, job: &mut Fetch) -> bool {
 
 pub(super) fn answered(
     server: &mut Server,
-    cx: &mut Context<'_>,
     mut job: alloc::boxed::Box<Fetch>,
     id: CallId,
     reply: Reply,
@@ -357,13 +394,12 @@ pub(super) fn answered(
                 job.failed.get_or_insert(failure);
             }
         }
+        Reply::Synced(Synced(news)) if matches!(job.news, News::Asked(call) if call == id) => {
+            job.news = News::Here(news);
+        }
         Reply::Piece(Piece(piece)) => {
             job.calls = job.calls.saturating_sub(1);
-            if !arrived(&mut job, id, piece) {
-                // In the middle of a response, maybe of a literal: nothing can be said any more.
-                server.close(cx, Why::Stopped, "Message vanished while being sent");
-                return Step::Done;
-            }
+            arrived(&mut job, id, piece);
         }
         _ => {}
     }
@@ -379,7 +415,15 @@ fn read_done(job: &mut Fetch, id: CallId, looked: Result<Vec<Data>, Failure>) {
             batch.data = data.into_iter().filter(|d| uids.binary_search(&d.uid).is_ok()).collect();
             job.missing |= batch.data.len() < batch.uids.len();
             let heavy = batch.data.iter().map(weight).sum::<usize>() > HEAVY;
-            let wanted = if heavy { batch.uids.len() / 4 } else { job.batch * 2 };
+            let brought = batch.data.iter().filter(|data| data.body.is_some()).count();
+            let wanted = if heavy {
+                batch.uids.len() / 4
+            } else if job.what.bodies > 0 && (1..batch.data.len()).contains(&brought) {
+                // As many as come whole.
+                brought
+            } else {
+                job.batch * 2
+            };
             job.batch = wanted.clamp(1, READ_BATCH);
         }
         Err(failure) => {
@@ -432,20 +476,20 @@ fn marked(
     None
 }
 
-/// A block of a body is here; false when it is not what was promised.
-fn arrived(job: &mut Fetch, id: CallId, piece: Result<Bytes, Failure>) -> bool {
+/// A block of a body is here, unless it is not what was promised.
+fn arrived(job: &mut Fetch, id: CallId, piece: Result<Bytes, Failure>) {
     let Some(at) = job.segments.iter().position(|segment| segment.call() == Some(id)) else {
-        return true;
+        return;
     };
-    let Segment::Asked { len, filter, .. } = job.segments[at] else { return true };
-    let Some(bytes) = piece.ok().filter(|bytes| bytes.len() as u64 == len) else { return false };
-    match filter {
-        None => job.segments[at] = Segment::Arrived(bytes),
-        Some(item) => {
+    let Segment::Asked { len, filter, .. } = job.segments[at] else { return };
+    let piece = piece.ok().filter(|bytes| bytes.len() as u64 == len);
+    let section = filter.and_then(|item| job.items.get(item));
+    job.segments[at] = match (piece, section) {
+        (None, _) => Segment::Lost,
+        (Some(bytes), Some(Item::Section(section))) => {
             job.ahead -= len;
-            let Some(Item::Section(section)) = job.items.get(item) else { return false };
-            job.segments[at] = Segment::Text(render::filtered(section, &bytes));
+            Segment::Text(render::filtered(section, &bytes))
         }
-    }
-    true
+        (Some(bytes), _) => Segment::Arrived(bytes),
+    };
 }

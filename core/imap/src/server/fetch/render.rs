@@ -24,6 +24,10 @@ const NESTED_HEADER: u64 = 256 * 1024;
 /// A slice of a header is passed on as it is from this size on; below, copying is cheaper.
 const SHARED: usize = 4096;
 
+/// Octets of whole messages that come with what else is read of them, at most: it spares a small
+/// message a call of its own.
+const BODIES: u32 = 64 * 1024;
+
 /// A stretch of the response.
 pub(super) enum Segment {
     /// To be sent.
@@ -37,6 +41,8 @@ pub(super) enum Segment {
     Asked { id: CallId, len: u64, filter: Option<usize> },
     /// To be sent; they count against what is asked for ahead.
     Arrived(Bytes),
+    /// They were asked for in vain.
+    Lost,
 }
 
 impl Segment {
@@ -69,15 +75,24 @@ pub(super) fn what(items: &[Item]) -> What {
             Item::Size => what.size = true,
             Item::Envelope => what.header = true,
             Item::Body | Item::BodyStructure => what.structure = true,
-            Item::Section(section) => match (&*section.path, &section.text) {
-                ([], Text::All) => what.size = true,
-                ([], Text::Text) => {
-                    what.size = true;
-                    what.header = true;
+            Item::Section(section) => {
+                match (&*section.path, &section.text) {
+                    ([], Text::All) => what.size = true,
+                    ([], Text::Text) => {
+                        what.size = true;
+                        what.header = true;
+                    }
+                    ([], _) => {
+                        what.header = true;
+                        continue;
+                    }
+                    _ => what.structure = true,
                 }
-                ([], _) => what.header = true,
-                _ => what.structure = true,
-            },
+                // A part of a message is not worth reading all of it.
+                if section.partial.is_none() {
+                    what.bodies = BODIES;
+                }
+            }
         }
     }
     what
@@ -206,20 +221,20 @@ impl Out<'_> {
         let header = &one.data.header;
         let in_header = header.len() as u64;
         match (&*section.path, &section.text) {
-            ([], Text::All) => self.body(one.data.uid, 0..one.data.size, section),
+            ([], Text::All) => self.body(one, 0..one.data.size, section),
             ([], Text::Header) => self.header(header, section),
             ([], Text::HeaderFields(_) | Text::HeaderFieldsNot(_)) => {
                 self.text.extend_from_slice(&filtered(section, header));
             }
             ([], Text::Text) => {
-                self.body(one.data.uid, in_header.min(one.data.size)..one.data.size, section);
+                self.body(one, in_header.min(one.data.size)..one.data.size, section);
             }
             (path, text) => {
                 let structure = one.data.structure.as_deref();
                 let found = structure.map_or(Found::Nothing, |s| find(s, path, text));
                 match found {
                     Found::Octets(..) | Found::Nothing => {
-                        self.body(one.data.uid, found.range(), section);
+                        self.body(one, found.range(), section);
                     }
                     Found::Filtered(..) => {
                         let range = found.range();
@@ -242,11 +257,12 @@ impl Out<'_> {
 
     fn header(&mut self, header: &Bytes, section: &Section) {
         let range = cut(0..header.len() as u64, section);
-        let slice = usize::try_from(range.start)
-            .ok()
-            .zip(usize::try_from(range.end).ok())
-            .map_or_else(Bytes::new, |(from, to)| header.slice(from..to));
+        let slice = slice(header, &range).unwrap_or_default();
         self.literal(slice.len() as u64);
+        self.shared(slice);
+    }
+
+    fn shared(&mut self, slice: Bytes) {
         if slice.len() < SHARED {
             self.text.extend_from_slice(&slice);
         } else {
@@ -255,11 +271,14 @@ impl Out<'_> {
         }
     }
 
-    fn body(&mut self, uid: u32, range: Range<u64>, section: &Section) {
+    fn body(&mut self, one: &One, range: Range<u64>, section: &Section) {
         let range = cut(range, section);
         let len = range.end - range.start;
         self.literal(len);
-        if len > 0 {
+        let uid = one.data.uid;
+        if let Some(slice) = one.data.body.as_ref().and_then(|body| slice(body, &range)) {
+            self.shared(slice);
+        } else if len > 0 {
             self.flush();
             self.segments.push_back(Segment::Wanted { uid, from: range.start, len, filter: None });
         }
@@ -268,6 +287,12 @@ impl Out<'_> {
     fn literal(&mut self, len: u64) {
         self.text.extend_from_slice(format!(" {{{len}}}\r\n").as_bytes());
     }
+}
+
+/// Some of the octets; `None` when they are not all there.
+fn slice(octets: &Bytes, range: &Range<u64>) -> Option<Bytes> {
+    let (from, to) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+    (from <= to && to <= octets.len()).then(|| octets.slice(from..to))
 }
 
 /// The part of the octets that `<from.count>` asks for.
