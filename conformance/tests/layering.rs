@@ -51,7 +51,7 @@ const ARROWS: &[Row] = &[
     // ureq is for MTA-STS policies alone, which come by HTTPS (RFC 8461).
     (
         "shells/tls",
-        "dns mail smtp tls",
+        "dns driver machine mail smtp tls",
         "rustls rustls-native-certs rustls-pki-types rustls-webpki thiserror tracing ureq",
     ),
     ("shells/tokio", "daemon driver machine", "bytes tokio tracing"),

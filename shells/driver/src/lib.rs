@@ -22,4 +22,4 @@ mod wire;
 
 pub use buffer::ReadBuffer;
 pub use conn::{Conn, Effect, Fault, Settings};
-pub use wire::{TlsConfigs, TlsFault};
+pub use wire::{TlsConfigs, TlsFault, signed};

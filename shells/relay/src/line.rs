@@ -150,7 +150,8 @@ impl Line {
         }
     }
 
-    fn secured(&self, info: TlsInfo) {
+    fn secured(&self, mut info: TlsInfo) {
+        self.terms.seen.complete(&mut info);
         let (remote, trust) = (Arc::clone(&self.terms.remote), self.terms.seen.trust());
         self.relay.log.event(Event::Secured { trust, remote, info });
     }

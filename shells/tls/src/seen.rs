@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use rustls::SignatureScheme;
+use waypost_machine::TlsInfo;
+
 use crate::judge::Verdict;
 
 /// What the handshakes with a host found. Made for one connection at a time.
@@ -18,6 +21,8 @@ struct State {
     proves: bool,
     /// The certificate ended the handshake.
     refused: bool,
+    /// How the server has signed, and the SubjectPublicKeyInfo of its key, in DER.
+    signature: Option<(SignatureScheme, Box<[u8]>)>,
 }
 
 /// How much a certificate is worth, in the words of Postfix's log.
@@ -76,6 +81,21 @@ impl Seen {
         Some(format!("Server certificate not verified: {why}"))
     }
 
+    /// Adds what only the look at the certificate has shown: how the server has signed.
+    pub fn complete(&self, info: &mut TlsInfo) {
+        let state = self.state();
+        // Like Postfix: in TLS 1.2 the cipher's name says it.
+        if let Some((scheme, key)) = state.signature.as_ref().filter(|_| info.protocol == "TLSv1.3")
+        {
+            waypost_driver::signed(info, *scheme, Some(key));
+        }
+    }
+
+    /// The signature is good.
+    pub(crate) fn signed(&self, scheme: SignatureScheme, key: &[u8]) {
+        self.state().signature = Some((scheme, key.into()));
+    }
+
     /// Another handshake begins.
     pub(crate) fn begin(&self) {
         self.state().refused = false;
@@ -83,7 +103,7 @@ impl Seen {
 
     pub(crate) fn found(&self, verdict: Verdict, proves: bool) {
         let refused = proves && verdict.clone().proven().is_err();
-        *self.state() = State { verdict: Some(verdict), proves, refused };
+        *self.state() = State { verdict: Some(verdict), proves, refused, signature: None };
     }
 
     /// The certificate is not the host's: it cannot sign with it.

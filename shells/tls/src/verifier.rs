@@ -8,6 +8,8 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use webpki::EndEntityCert;
+
 use crate::judge::{Judge, Proof, Shown, Wanted};
 use crate::seen::Seen;
 use crate::settings::Authorities;
@@ -35,7 +37,14 @@ impl Verifier {
     fn signed(
         &self,
         result: Result<HandshakeSignatureValid, Error>,
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
+        if result.is_ok()
+            && let Ok(parsed) = EndEntityCert::try_from(certificate)
+        {
+            self.seen.signed(signed.scheme, &parsed.subject_public_key_info());
+        }
         result.or_else(|error| {
             self.seen.unsigned("the server's signature is not good");
             match self.proves() {
@@ -80,7 +89,8 @@ impl ServerCertVerifier for Verifier {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        self.signed(verify_tls12_signature(message, certificate, signed, algorithms))
+        let result = verify_tls12_signature(message, certificate, signed, algorithms);
+        self.signed(result, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -90,7 +100,8 @@ impl ServerCertVerifier for Verifier {
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let algorithms = &self.provider.signature_verification_algorithms;
-        self.signed(verify_tls13_signature(message, certificate, signed, algorithms))
+        let result = verify_tls13_signature(message, certificate, signed, algorithms);
+        self.signed(result, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -68,16 +68,22 @@ impl Offer {
             })
             .collect();
         let Some(signer) = key.key.choose_scheme(&usable) else { return };
-        let (signature, curve, digest) = signature_name(signer.scheme());
-        info.signature = signature;
-        info.digest = digest;
-        info.signature_key = match key.key.public_key() {
-            Some(spki) if curve.is_empty() => {
-                rsa_bits(&spki).map(|bits| format!("{bits} bits").into()).unwrap_or_default()
-            }
-            _ => curve.into(),
-        };
+        signed(info, signer.scheme(), key.key.public_key().as_deref());
     }
+}
+
+/// Adds how the server has signed, and with which key: its SubjectPublicKeyInfo in DER. A client
+/// learns it from its verifier of certificates.
+pub fn signed(info: &mut TlsInfo, scheme: SignatureScheme, key: Option<&[u8]>) {
+    let (signature, curve, digest) = signature_name(scheme);
+    info.signature = signature;
+    info.digest = digest;
+    info.signature_key = match key {
+        Some(key) if curve.is_empty() => {
+            rsa_bits(key).map(|bits| format!("{bits} bits").into()).unwrap_or_default()
+        }
+        _ => curve.into(),
+    };
 }
 
 pub(super) fn offer(accepted: &Accepted, config: &ServerConfig) -> Offer {

@@ -13,6 +13,7 @@ use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig};
 use waypost_machine::{TlsInfo, TlsRole};
 
 use self::info::Offer;
+pub use self::info::signed;
 
 /// Slices per write, at most.
 const SLICES: usize = 16;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa};
 use rustls::HandshakeKind;
 use waypost_dns::{Answer, Failure, Found, Kind, Record};
+use waypost_machine::TlsInfo;
 use waypost_mail::Enhanced;
 use waypost_smtp::client::Tls;
 use waypost_tls::{Fingerprint, Level};
@@ -164,6 +165,15 @@ fn old_servers() {
     let good = authority.issue(&[MX]).old();
     assert_eq!(shake(&ready(Level::Verify), &good), Ok(Trust::Verified));
     assert_eq!(shake(&ready(Level::May), &good), Ok(Trust::Trusted));
+    for (protocol, signature) in [("TLSv1.2", ""), ("TLSv1.3", "ECDSA P-256 SHA256")] {
+        let handshake = greet(&ready(Level::May));
+        let server = if signature.is_empty() { &good } else { &authority.issue(&[MX]) };
+        server.shake(&handshake).expect("a handshake");
+        let mut info = TlsInfo { protocol, ..TlsInfo::default() };
+        handshake.seen.complete(&mut info);
+        let told = format!("{} {} {}", info.signature, info.signature_key, info.digest);
+        assert_eq!(told.trim(), signature);
+    }
     let own = self_signed(&[MX]).old();
     assert!(shake(&ready(Level::Verify), &own).is_err());
     assert_eq!(shake(&ready(Level::May), &own), Ok(Trust::Untrusted));
