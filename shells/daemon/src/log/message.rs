@@ -115,6 +115,51 @@ mod tests {
         }
     }
 
+    /// The words of golden logs: a refusal, a deferral, and what bounce(8) says.
+    #[test]
+    fn other_servers_as_postfix_logs_them() {
+        let address = |text: &str| Address::parse(text).unwrap();
+        let ms = Duration::from_millis;
+        let attempt = Attempt {
+            queue_id: "CADDB142031".into(),
+            to: address("reject@remote.test"),
+            orig_to: address("rejected@example.com"),
+            agent: Agent::Smtp,
+            relay: "localhost[127.0.0.1]:2526".into(),
+            delays: [ms(40), ms(10), ms(10), ms(10)],
+            dsn: Enhanced(5, 1, 1),
+            status: Status::Bounced,
+            text: "host localhost[127.0.0.1] said: 550 5.1.1 <reject@remote.test>: Recipient \
+                   address rejected: User unknown (in reply to RCPT TO command)"
+                .into(),
+        };
+        assert_eq!(
+            delivery(&attempt),
+            "to=<reject@remote.test>, orig_to=<rejected@example.com>, \
+             relay=localhost[127.0.0.1]:2526, delay=0.07, delays=0.04/0.01/0.01/0.01, dsn=5.1.1, \
+             status=bounced (host localhost[127.0.0.1] said: 550 5.1.1 <reject@remote.test>: \
+             Recipient address rejected: User unknown (in reply to RCPT TO command))"
+        );
+        let deferred = Attempt {
+            to: address("someone@selfsigned.test"),
+            orig_to: address("someone@selfsigned.test"),
+            relay: "localhost[127.0.0.1]:2528".into(),
+            delays: [ms(10), ms(0), ms(10), ms(0)],
+            dsn: Enhanced(4, 7, 5),
+            status: Status::Deferred,
+            text: "Server certificate not verified".into(),
+            ..attempt
+        };
+        assert_eq!(
+            delivery(&deferred),
+            "to=<someone@selfsigned.test>, relay=localhost[127.0.0.1]:2528, delay=0.02, \
+             delays=0.01/0/0.01/0, dsn=4.7.5, status=deferred (Server certificate not verified)"
+        );
+        assert_eq!(notification(ReportKind::Failed, false), "sender non-delivery");
+        assert_eq!(notification(ReportKind::Delayed, false), "sender delay");
+        assert_eq!(notification(ReportKind::Failed, true), "postmaster non-delivery");
+    }
+
     #[test]
     fn a_delivery_as_postfix_logs_it() {
         let address = |text: &str| Address::parse(text).unwrap();
