@@ -7,6 +7,7 @@
 mod floor;
 mod imap;
 mod memory;
+mod outbound;
 mod plan;
 mod server;
 mod smtp;
@@ -46,12 +47,14 @@ fn main() -> ExitCode {
 
 fn compare(plan: &Plan) -> Result<(), String> {
     let mut rows: Vec<(Figure, Option<Figure>)> = Vec::new();
+    let sinks = outbound::Sinks::start(10)?;
     for &users in &plan.users {
         eprintln!("directory of {users} users");
         let mut peer = Vec::new();
         if plan.peers {
             let rig = start_rig(users, true)?;
-            peer = measure(&Server::of_rig(&rig)?, users, plan)?;
+            outbound::route_postfix(&rig, &sinks)?;
+            peer = measure(&Server::of_rig(&rig)?, &sinks, users, plan)?;
         }
         let mut ours = Vec::new();
         if plan.waypost {
@@ -59,7 +62,7 @@ fn compare(plan: &Plan) -> Result<(), String> {
             let accounts = Accounts::Slapd(rig.clone());
             let limits = [("limits.connections_per_address", "10000"), ("log.level", "\"warn\"")];
             let mut daemon = Daemon::start(&accounts, &limits).map_err(|e| e.to_string())?;
-            ours = measure(&Server::waypost(&rig, &daemon)?, users, plan)?;
+            ours = measure(&Server::waypost(&rig, &daemon)?, &sinks, users, plan)?;
             daemon.down().map_err(|e| e.to_string())?;
         }
         if ours.is_empty() {
@@ -84,7 +87,12 @@ fn start_rig(users: usize, all: bool) -> Result<Rig, String> {
     Rig::start(Options { parts, seed: users, settings }).map_err(|e| e.to_string())
 }
 
-fn measure(server: &Server, users: usize, plan: &Plan) -> Result<Vec<Figure>, String> {
+fn measure(
+    server: &Server,
+    sinks: &outbound::Sinks,
+    users: usize,
+    plan: &Plan,
+) -> Result<Vec<Figure>, String> {
     let mut figures = Vec::new();
     let mut add = |what: String, unit, more, value| {
         eprintln!("  {:<8} {what}: {value:.1} {unit}", server.name);
@@ -133,6 +141,17 @@ fn measure(server: &Server, users: usize, plan: &Plan) -> Result<Vec<Figure>, St
         add(what, "/s", true, rate);
     }
     if users == plan.users[0] {
+        for senders in [10, 50] {
+            let messages = plan.messages;
+            let load = smtp::Load { senders, size: 1_000, messages, time, recipients };
+            let rate = outbound::run(server, sinks, &load)?;
+            add(
+                format!("messages out to 10 servers, {senders} users, 1000 bytes"),
+                "/s",
+                true,
+                rate,
+            );
+        }
         imap::fill(server, "u00000", plan.mailbox)?;
         let rate = imap::envelopes(server, "u00000", plan.mailbox, plan.rounds)?;
         add(format!("login, select, fetch {} envelopes", plan.mailbox), "/s", true, rate);

@@ -17,6 +17,8 @@ pub(crate) struct Server {
     pub(crate) name: &'static str,
     /// Port 25.
     pub(crate) smtp: Endpoint,
+    /// Port 587.
+    pub(crate) submission: Endpoint,
     /// Port 993.
     pub(crate) imaps: Endpoint,
     /// Trust in its certificate.
@@ -27,6 +29,8 @@ pub(crate) struct Server {
     masters: Vec<u32>,
     /// Directories that hold messages not delivered yet.
     queues: Vec<PathBuf>,
+    /// Where messages lie whose delivery has failed for now, if that is a place of its own.
+    deferred: Option<PathBuf>,
     slapd_log: PathBuf,
 }
 
@@ -38,6 +42,7 @@ impl Server {
         Ok(Self {
             name: "peers",
             smtp: here(rig.smtp_port()),
+            submission: here(rig.submission_port()),
             imaps: here(rig.imaps_port()),
             tls: net::trusting(&dir.join("tls/CA.pem")).map_err(|e| e.to_string())?,
             homes: dir.join("home/mail"),
@@ -45,6 +50,7 @@ impl Server {
                 pid(&queue.join("pid/master.pid"))?,
                 pid(&dir.join("dovecot/run/master.pid"))?,
             ],
+            deferred: Some(queue.join("deferred")),
             queues: ["maildrop", "incoming", "active"].map(|q| queue.join(q)).to_vec(),
             slapd_log: dir.join("log/slapd.log"),
         })
@@ -56,10 +62,12 @@ impl Server {
         Ok(Self {
             name: "Waypost",
             smtp: here(stage.smtp),
+            submission: here(stage.submission),
             imaps: here(stage.imaps),
             tls: net::trusting(&daemon.ca()).map_err(|e| e.to_string())?,
             homes: daemon.homes(),
             masters: vec![daemon.pid().ok_or("the daemon is gone")?],
+            deferred: None,
             queues: vec![daemon.dir().join("spool")],
             slapd_log: rig.dir().join("log/slapd.log"),
         })
@@ -108,6 +116,14 @@ impl Server {
             std::thread::yield_now();
         }
         Ok(())
+    }
+
+    /// An error when a message could not be delivered at the first try.
+    pub(crate) fn nothing_deferred(&self) -> Result<(), String> {
+        match &self.deferred {
+            Some(folder) if holds_file(folder) => Err("messages were deferred".into()),
+            _ => Ok(()),
+        }
     }
 
     /// Operations the directory has answered since it started: binds, searches and the rest.

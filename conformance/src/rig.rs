@@ -90,6 +90,11 @@ impl Rig {
         self.ports.smtp
     }
 
+    /// Port of Postfix that stands for 587.
+    pub fn submission_port(&self) -> u16 {
+        self.ports.submission
+    }
+
     /// Port of Dovecot, TLS from the start.
     pub fn imaps_port(&self) -> u16 {
         self.ports.imaps
