@@ -60,8 +60,15 @@ fn compare(plan: &Plan) -> Result<(), String> {
         if plan.waypost {
             let rig = Arc::new(start_rig(users, false)?);
             let accounts = Accounts::Slapd(rig.clone());
-            let limits = [("limits.connections_per_address", "10000"), ("log.level", "\"warn\"")];
-            let mut daemon = Daemon::start(&accounts, &limits).map_err(|e| e.to_string())?;
+            let ways = outbound::transport_maps(&sinks);
+            let settings = [
+                ("limits.connections_per_address", "10000"),
+                ("limits.user_messages_per_hour", "0"),
+                ("limits.user_recipients_per_hour", "0"),
+                ("log.level", "\"warn\""),
+                ("relay.transport_maps", &ways),
+            ];
+            let mut daemon = Daemon::start(&accounts, &settings).map_err(|e| e.to_string())?;
             ours = measure(&Server::waypost(&rig, &daemon)?, &sinks, users, plan)?;
             daemon.down().map_err(|e| e.to_string())?;
         }

@@ -148,3 +148,10 @@ pub(crate) fn route_postfix(rig: &Rig, sinks: &Sinks) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// The same for Waypost, as the value of `relay.transport_maps`.
+pub(crate) fn transport_maps(sinks: &Sinks) -> String {
+    let each =
+        sinks.domains().map(|(domain, port)| format!("[\"{domain}\", \"[127.0.0.1]:{port}\"]"));
+    format!("[{}]", each.collect::<Vec<_>>().join(", "))
+}
