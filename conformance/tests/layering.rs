@@ -33,6 +33,7 @@ const ARROWS: &[Row] = &[
         "arc-swap argon2 base64 bcrypt bytes crc32fast memchr nix pbkdf2 rustix sha-crypt sha1 sha2 \
          subtle thiserror tracing yescrypt",
     ),
+    ("shells/dkim", "mail message world", "base64 mail-auth rustls-pki-types thiserror"),
     (
         "shells/ldap",
         "ldap machine world",

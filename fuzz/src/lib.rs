@@ -15,6 +15,7 @@ mod queue;
 mod sasl;
 mod session;
 mod smtp;
+mod tls;
 
 /// A target: its name, which is also its folder in `corpus/`, and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -44,6 +45,8 @@ pub const TARGETS: &[Target] = &[
     ("sasl-exchange", sasl::exchange),
     ("smtp-client", smtp::client),
     ("smtp-session", smtp::session),
+    ("tls-policy", tls::policy),
+    ("tls-sts", tls::sts),
 ];
 
 /// The body called `name`.

@@ -27,6 +27,8 @@ pub struct Config {
     pub directory: Directory,
     pub maps: Maps,
     pub mail: Mail,
+    /// `forward.srs_domain` or its default; `None` with `forward.srs = false`.
+    pub srs_domain: Option<Domain>,
     pub smtp: Smtp,
     pub imap: Imap,
     pub auth: Auth,
@@ -255,6 +257,18 @@ pub struct Spool {
     pub minimal_backoff_time: Duration,
     pub maximal_backoff_time: Duration,
     pub queue_run_delay: Duration,
+    pub maximal_queue_lifetime: Duration,
+    pub bounce_queue_lifetime: Duration,
+    pub delay_warning_time: Duration,
+    pub bounce_size_limit: u64,
+    /// `None`: nobody.
+    pub double_bounce_recipient: Option<Address>,
+    pub message_active_limit: u32,
+    pub process_limit: u32,
+    pub initial_destination_concurrency: u32,
+    pub destination_concurrency_limit: u32,
+    pub destination_recipient_limit: u32,
+    pub failed_cohort_limit: u32,
 }
 
 /// `[control]`
@@ -327,6 +341,7 @@ const MANY: u32 = 100_000_000;
 
 pub(crate) fn read(r: &mut Reader<'_>) -> Config {
     let hostname = hostname(r);
+    let mail = mail(r, &hostname);
     Config {
         listen: Listen {
             smtp: r.parsed("listen.smtp"),
@@ -346,7 +361,8 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
             smtpd_sender_login_maps: r.optional("maps.smtpd_sender_login_maps"),
             dovecot_ldap: r.optional("maps.dovecot_ldap"),
         },
-        mail: mail(r, &hostname),
+        srs_domain: srs_domain(r, &hostname, &mail.mailbox_domains),
+        mail,
         smtp: smtp(r),
         imap: Imap {
             idle_timeout: r.duration("imap.idle_timeout"),
@@ -360,6 +376,21 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
             minimal_backoff_time: r.duration("spool.minimal_backoff_time"),
             maximal_backoff_time: r.duration("spool.maximal_backoff_time"),
             queue_run_delay: r.duration("spool.queue_run_delay"),
+            maximal_queue_lifetime: r.duration("spool.maximal_queue_lifetime"),
+            bounce_queue_lifetime: r.duration("spool.bounce_queue_lifetime"),
+            delay_warning_time: r.duration("spool.delay_warning_time"),
+            bounce_size_limit: r.number("spool.bounce_size_limit", 0..=1_000_000_000),
+            double_bounce_recipient: double_bounce_recipient(r, &hostname),
+            message_active_limit: r.count("spool.qmgr_message_active_limit", 1..=1_000_000),
+            process_limit: r.count("spool.default_process_limit", 1..=10_000),
+            initial_destination_concurrency: r
+                .count("spool.initial_destination_concurrency", 1..=10_000),
+            destination_concurrency_limit: r
+                .count("spool.smtp_destination_concurrency_limit", 1..=10_000),
+            destination_recipient_limit: r
+                .count("spool.smtp_destination_recipient_limit", 1..=100_000),
+            failed_cohort_limit: r
+                .count("spool.smtp_destination_concurrency_failed_cohort_limit", 0..=1_000),
         },
         control: Control { socket: r.optional("control.socket") },
         cache: Cache {
@@ -380,6 +411,18 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
         log: log(r),
         hostname,
     }
+}
+
+/// An address; without a domain, one of ours.
+fn double_bounce_recipient(r: &mut Reader<'_>, hostname: &Domain) -> Option<Address> {
+    r.must("spool.2bounce_notice_recipient", "an address", |value| {
+        match value.as_str().ok_or_else(String::new)? {
+            "" => Ok(None),
+            name if name.contains('@') => Address::parse(name).map(Some),
+            name => Address::new(name, hostname.clone()).map(Some),
+        }
+        .map_err(|error| error.to_string())
+    })
 }
 
 fn hostname(r: &mut Reader<'_>) -> Domain {
@@ -473,6 +516,16 @@ fn mail(r: &mut Reader<'_>, hostname: &Domain) -> Mail {
         }),
         message_size_limit: r.number("mail.message_size_limit", 1000..=1_000_000_000_000),
     }
+}
+
+fn srs_domain(r: &mut Reader<'_>, hostname: &Domain, ours: &[Domain]) -> Option<Domain> {
+    let given = r.take("forward.srs_domain", "a domain name", |value| {
+        let text = value.as_str().ok_or_else(String::new)?;
+        Domain::parse(text).map_err(|error| error.to_string())
+    });
+    let default = || ours.iter().find(|it| *it == hostname).or_else(|| ours.first()).cloned();
+    let domain = given.or_else(default);
+    if r.flag("forward.srs") { domain } else { None }
 }
 
 fn smtp(r: &mut Reader<'_>) -> Smtp {

@@ -61,6 +61,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "Lookup tables of an existing installation, read as they are. One that is not named\n# here is made from [directory] with the article's filters.",
     ),
     ("mail", "Mailboxes and messages."),
+    ("forward", "Mail that an alias leads to other servers."),
     ("smtp", "Receiving mail, under Postfix's names."),
     ("imap", "Reading mail."),
     ("auth", "Logging in."),
@@ -215,6 +216,16 @@ pub const KEYS: &[Key] = &[
         "Who gets the mail for postmaster, abuse and root where the directory names nobody.",
     ),
     key("mail.message_size_limit", "10240000", "Octets of a message, at most."),
+    key(
+        "forward.srs",
+        "true",
+        "Forwarded mail of other domains leaves with a sender of ours (SRS), so that the next server\nfinds us entitled to send it (SPF); failure notices find their way back. The secret is made once,\nas srs-secret in the spool directory: a further line on top of that file signs from then on, the\nothers stay good.",
+    ),
+    unset(
+        "forward.srs_domain",
+        "\"mail.example.com\"",
+        "The domain of those senders; its MX record must lead here, and its SPF record must allow this\nserver. Without it, the hostname if it is in mail.mailbox_domains, else the first one there.",
+    ),
     key(
         "smtp.banner",
         "\"ESMTP Waypost\"",
@@ -412,7 +423,54 @@ pub const KEYS: &[Key] = &[
     key("spool.directory", "\"/var/spool/waypost\"", "The directory; made when it is missing."),
     key("spool.minimal_backoff_time", "\"300s\"", "Time to the second attempt."),
     key("spool.maximal_backoff_time", "\"4000s\"", "Time between attempts, at most."),
-    key("spool.queue_run_delay", "\"300s\"", "How often the spool is looked through."),
+    key(
+        "spool.queue_run_delay",
+        "\"300s\"",
+        "When what could not be read or written in the spool is tried again.",
+    ),
+    key(
+        "spool.maximal_queue_lifetime",
+        "\"5d\"",
+        "For so long a message is tried; then it is returned to its sender.",
+    ),
+    key("spool.bounce_queue_lifetime", "\"5d\"", "The same for reports to senders."),
+    key(
+        "spool.delay_warning_time",
+        "\"4h\"",
+        "When the sender is told that a message still waits; \"0s\": never.",
+    ),
+    key(
+        "spool.bounce_size_limit",
+        "50000",
+        "Of a larger message, in octets, a report to the sender returns only the header.",
+    ),
+    key(
+        "spool.2bounce_notice_recipient",
+        "\"postmaster\"",
+        "Who is told of our reports that cannot be delivered; \"\": nobody.",
+    ),
+    key("spool.qmgr_message_active_limit", "20000", "Messages in delivery at once."),
+    key(
+        "spool.default_process_limit",
+        "100",
+        "Deliveries at once to other servers, to all of them.",
+    ),
+    key(
+        "spool.initial_destination_concurrency",
+        "5",
+        "Deliveries at once to a destination of which nothing is known yet.",
+    ),
+    key(
+        "spool.smtp_destination_concurrency_limit",
+        "20",
+        "Deliveries at once to one destination, at most.",
+    ),
+    key("spool.smtp_destination_recipient_limit", "50", "Recipients in one delivery."),
+    key(
+        "spool.smtp_destination_concurrency_failed_cohort_limit",
+        "1",
+        "A destination where so many rounds of deliveries found nobody is left alone for\nminimal_backoff_time; 0: never.",
+    ),
     unset(
         "control.socket",
         "\"/run/waypost/control\"",

@@ -87,7 +87,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The same for a key that has a default.
-    fn must<T>(
+    pub(crate) fn must<T>(
         &mut self,
         path: &'static str,
         wanted: &str,

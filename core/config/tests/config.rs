@@ -1,6 +1,7 @@
 //! Good files, bad files, and the reference text.
 
 use waypost_config::{BareNewline, KEYS, LogFormat, Restriction, parse, reference};
+use waypost_tls::{Level, NameRule, PolicyTable};
 
 fn problems(text: &str) -> Vec<String> {
     parse(text).unwrap_err().iter().map(ToString::to_string).collect()
@@ -185,6 +186,56 @@ fn wrong_values() {
         restriction
             .contains("'permit_mynetwork' is not known, the nearest word is 'permit_mynetworks'")
     );
+}
+
+#[test]
+fn tls_towards_other_servers() {
+    let relay = |text: &str| format!("hostname = 'mail.example.com'\n[relay]\n{text}\n");
+    let plain = parse("hostname = 'mail.example.com'").unwrap().relay.tls;
+    assert_eq!(plain.table, PolicyTable::default());
+    assert!(plain.mta_sts && plain.smtp_tls_loglevel == 1);
+    let text = "smtp_tls_security_level = 'verify'\nsmtp_tls_secure_cert_match = ['hostname:.isp.test']\n\
+                smtp_tls_policy_maps = [['bank.test', 'secure'], ['.old.test', 'may until=2027-01-31']]";
+    let table = parse(&relay(text)).unwrap().relay.tls.table;
+    let found = |hop, now| table.find(hop, now);
+    assert_eq!(found("x.test", 0).level, Level::Verify);
+    assert_eq!(found("x.test", 0).names, [NameRule::Hostname]);
+    let bank = [NameRule::Hostname, NameRule::Below("isp.test".into())];
+    assert_eq!(
+        (found("bank.test", 0).level, &*found("bank.test", 0).names),
+        (Level::Secure, &bank[..])
+    );
+    assert_eq!(found("very.old.test", 1_801_439_999).level, Level::May);
+    assert_eq!(found("very.old.test", 1_801_440_000).level, Level::Verify);
+    for (text, expected) in [
+        (
+            "smtp_tls_security_level = 'strict'",
+            "3: relay.smtp_tls_security_level: 'strict' is not known",
+        ),
+        (
+            "smtp_tls_security_level = 'fingerprint'",
+            "3: relay.smtp_tls_security_level: the level fingerprint needs",
+        ),
+        (
+            "smtp_tls_policy_maps = [['a.test', 'may until=soon']]",
+            "3: relay.smtp_tls_policy_maps: 'soon' is no day; write it as 2027-01-31",
+        ),
+        (
+            "smtp_tls_policy_maps = [['a.test', 'may'], ['A.test', 'may']]",
+            "3: relay.smtp_tls_policy_maps: a.test is listed twice",
+        ),
+        (
+            "smtp_tls_policy_maps = ['a.test']",
+            "3: relay.smtp_tls_policy_maps: write a list of pairs",
+        ),
+        (
+            "smtp_tls_verify_cert_match = []",
+            "3: relay.smtp_tls_verify_cert_match: write at least one name",
+        ),
+    ] {
+        let found = problems(&relay(text));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{found:?}");
+    }
 }
 
 #[test]

@@ -89,6 +89,14 @@ fn shown(at: DateTime) -> Shown {
     }
 }
 
+/// `20261122075309`: a moment, in UTC, as in the message ids of Postfix.
+pub fn stamp(seconds: i64) -> String {
+    let (year, month, day) = civil(seconds.div_euclid(86_400));
+    let second = seconds.rem_euclid(86_400);
+    let (hour, minute) = (second / 3600, second / 60 % 60);
+    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{:02}", second % 60)
+}
+
 /// `Sun, 22 Nov 2026 07:53:08 +0000`, with a blank before a day of one digit, as Postfix writes.
 pub fn rfc5322(at: DateTime) -> String {
     let Shown { weekday, year, month, day, time, zone } = shown(at);

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use waypost_mail::{Address, Body, Enhanced, Ret, ReversePath, Target};
-use waypost_message::date::{DateTime, rfc5322};
+use waypost_message::date::{DateTime, rfc5322, stamp};
 
 use waypost_machine::UnixTime;
 
@@ -192,7 +192,8 @@ impl Writer<'_> {
         let (body, encoding) =
             if plain { (Body::SevenBit, "7bit") } else { (Body::EightBitMime, "8bit") };
         let boundary = format!("{}.{}/{}", self.id, self.now.secs, self.reporter.host);
-        let message_id = format!("<{}.{}@{}>", self.id, self.now.secs, self.reporter.host);
+        let stamp = stamp(self.now.secs);
+        let message_id = format!("<{stamp}.{}@{}>", self.id, self.reporter.host);
         let mut head = String::new();
         self.header(&to, &message_id, &boundary, encoding, &mut head);
         let utf8 = self.origin.smtputf8;

@@ -46,6 +46,7 @@ fn entry() -> Entry {
             ret: Some(Ret::Headers),
             envid: Some("-".into()),
             login: Some("mail000".into()),
+            head: "A: b\r\n\tc\r\n".into(),
         },
         vec![
             waiting("mail000@mail.example.com", Target::Maildir(home)),
@@ -147,13 +148,14 @@ fn faults_are_named() {
     }
 }
 
-/// Written by version 1, which had no checksum of the body and a line for each change.
+/// Written by version 1, which had no checksum of the body, no head, and a line for each change.
 #[test]
 fn older_entries_are_read() {
-    let mut entry = Entry { origin: Origin { checksum: None, ..entry().origin }, ..entry() };
+    let origin = Origin { checksum: None, head: "".into(), ..entry().origin };
+    let mut entry = Entry { origin, ..entry() };
     let newer = entry.encode();
     let (first, rest) = newer.split_once('\n').unwrap();
-    let first = first[9..].strip_suffix("\t-").unwrap().replace("\t2\t", "\t1\t");
+    let first = first[9..].strip_suffix("\t-\t").unwrap().replace("\t2\t", "\t1\t");
     let older = format!("{:08x}\t{first}\n{rest}", crc32fast::hash(first.as_bytes()));
     assert_eq!(Entry::decode(older.as_bytes()).unwrap(), entry);
     let changes = [Change::Tried(0, at(9)), Change::Done(0)];

@@ -10,7 +10,7 @@ use crate::entry::Fault;
 use crate::record::{Fields, Line, boxed, time};
 
 pub(crate) const MAGIC: &str = "waypost-spool";
-/// The version that is written. Version 1 had no checksum of the body.
+/// The version that is written. Version 1 had no checksum of the body and no head.
 const VERSION: u32 = 2;
 
 /// What is known of a message from its acceptance.
@@ -38,6 +38,9 @@ pub struct Origin {
     pub envid: Option<Box<str>>,
     /// The login that sent it.
     pub login: Option<Box<str>>,
+    /// Fields that stand before the message when it leaves for other servers (DKIM signatures), CRLF
+    /// line ends; mostly none.
+    pub head: Box<str>,
 }
 
 impl Origin {
@@ -67,6 +70,7 @@ impl Origin {
             .option(self.envid.as_deref())
             .option(self.login.as_deref())
             .option(self.checksum.map(|sum| sum.to_string()).as_deref())
+            .text(&self.head)
     }
 
     pub(crate) fn read(fields: &mut Fields<'_>) -> Result<Self, Fault> {
@@ -107,6 +111,10 @@ impl Origin {
             checksum: match version {
                 1 => None,
                 _ => fields.option()?.map(|sum| sum.parse()).transpose().ok()?,
+            },
+            head: match version {
+                1 => Box::default(),
+                _ => boxed(fields.text()?),
             },
         })
     }

@@ -51,6 +51,7 @@ fn entry(queue_id: &str, seconds: i64, recipients: Vec<Waiting>) -> Entry {
         ret: None,
         envid: None,
         login: None,
+        head: Box::default(),
     };
     Entry::new(origin, recipients)
 }

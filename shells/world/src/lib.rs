@@ -51,6 +51,7 @@
 //! | `fs.rs`, `identity.rs` | files, and whose rights are used for them |
 //! | `carrier.rs` | mail for other servers: what we need of who takes it there |
 //! | `rest.rs` | the spool of a server that does not run, for the admin |
+//! | `signer.rs` | signatures: what we need of who makes them |
 //! | `event.rs` | what the log is told of messages |
 
 pub mod carrier;
@@ -64,6 +65,7 @@ mod promise;
 mod rest;
 mod run;
 mod settings;
+pub mod signer;
 mod spool;
 pub mod store;
 
@@ -75,6 +77,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use waypost_imap::server as imap;
 use waypost_machine::{Answer, Secret};
+use waypost_mail::srs::Srs;
 use waypost_queue::{Command, ListedDestination, QueueId, Selection};
 use waypost_route::Policy;
 use waypost_route::rate::RateLimiter;
@@ -117,6 +120,8 @@ pub(crate) struct Inner {
     transits: Transits,
     queue: Arc<Queue>,
     queue_ids: QueueIds,
+    /// How senders of forwarded mail are rewritten.
+    srs: Option<Srs>,
     /// What users and clients have sent lately.
     rates: Mutex<RateLimiter>,
     /// Threads for work on files.
@@ -190,7 +195,8 @@ impl World {
             real.as_ref().map(|real| lock_spool(real, &settings.spool.directory)).transpose()?;
         let spool = spool::Spool::new(Arc::clone(&fs), &settings.spool.directory);
         let queue = Queue::open(spool, &settings.spool);
-        let world = Self::with(settings, fs, queue, lock)?;
+        let srs = secrets(&settings, &*fs, true)?;
+        let world = Self::with(settings, fs, queue, srs, lock)?;
         let inner = &world.inner;
         if let Some(real) = real
             && let Err(error) = inner.store.watch_disk(&real)
@@ -211,13 +217,15 @@ impl World {
         let (fs, _) = file_system(&settings)?;
         let spool = spool::Spool::new(Arc::clone(&fs), &settings.spool.directory);
         let queue = Queue::resting(spool, &settings.spool);
-        Self::with(settings, fs, queue, None)
+        let srs = secrets(&settings, &*fs, false)?;
+        Self::with(settings, fs, queue, srs, None)
     }
 
     fn with(
         settings: Settings,
         fs: Arc<dyn Fs>,
         queue: Result<Queue, SpoolError>,
+        srs: Option<Srs>,
         lock: Option<OwnedFd>,
     ) -> Result<Self, StartError> {
         let queue = Arc::new(queue.map_err(|error| StartError::Spool(error.to_string()))?);
@@ -229,6 +237,7 @@ impl World {
             transits: Transits::default(),
             queue,
             queue_ids: QueueIds::default(),
+            srs,
             rates: Mutex::new(RateLimiter::new(settings.rates)),
             files: Pool::start("file", settings.file_threads).map_err(threads)?,
             policy: Arc::new(settings.policy.clone()),
@@ -416,6 +425,11 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.queue.stop();
     }
+}
+
+fn secrets(settings: &Settings, fs: &dyn Fs, make: bool) -> Result<Option<Srs>, StartError> {
+    let srs = run::srs::open(fs, &settings.spool.directory, settings.srs_domain.as_ref(), make);
+    srs.map_err(|error| StartError::Spool(format!("srs-secret: {error}")))
 }
 
 /// The file system, and the real one behind it where it is that.

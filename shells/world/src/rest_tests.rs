@@ -42,6 +42,7 @@ fn entry(name: &str, recipients: Vec<Waiting>) -> Entry {
         ret: None,
         envid: None,
         login: None,
+        head: Box::default(),
     };
     Entry::new(origin, recipients)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use waypost_ldap::Table;
 use waypost_ldap::attrs::Accounts;
-use waypost_mail::Address;
+use waypost_mail::{Address, Domain};
 use waypost_route::rate::Rates;
 use waypost_route::{Map, Policy};
 
@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::directory::Directory;
 use crate::event::Log;
 use crate::fs::Fs;
+use crate::signer::Signer;
 
 /// All settings of a world. The shell makes them out of its configuration.
 #[derive(Clone)]
@@ -30,6 +31,11 @@ pub struct Settings {
     pub logins: Option<Logins>,
     /// Who has logged in may only write From what is an address of the login, too.
     pub check_authors: bool,
+    /// Signs what users send to other servers. Without it nothing is signed.
+    pub signer: Option<Arc<dyn Signer>>,
+    /// The domain of the senders with which forwarded mail leaves (SRS); mail for it must come here.
+    /// Without it, forwarded mail keeps its sender.
+    pub srs_domain: Option<Domain>,
     /// How much users and clients may send.
     pub rates: Rates,
     /// What is remembered of the tables' answers.
@@ -136,6 +142,8 @@ impl Settings {
             maps: BTreeMap::new(),
             logins: None,
             check_authors: false,
+            signer: None,
+            srs_domain: None,
             rates: Rates::default(),
             cache: Cache::default(),
             mail_location: "maildir:~/mailbox".into(),

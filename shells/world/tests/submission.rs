@@ -3,58 +3,12 @@
 mod common;
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use common::{NOON, Place, address, call, client, sender};
-use waypost_machine::UnixTime;
-use waypost_mail::{Body, Client, Envelope, Peer, Recipient, Reply, Verdict};
+use common::{Place, client, route, send};
+use waypost_mail::{Client, Peer};
 use waypost_route::rate::Rates;
-use waypost_smtp::server as smtp;
 use waypost_world::World;
-
-fn route(world: &World, client: &Client, from: &str, to: &str) -> Result<Recipient, Reply> {
-    let (client, sender, recipient) = (Arc::new(client.clone()), sender(from), address(to));
-    let reply = call(world, |ticket| smtp::Call::Recipient { client, sender, recipient, ticket });
-    match reply {
-        smtp::Reply::Verdict(Verdict::Accept(deliveries)) => {
-            Ok(Recipient { address: address(to), deliveries, notify: None, orcpt: None })
-        }
-        smtp::Reply::Verdict(Verdict::Refuse(reply)) => Err(reply),
-        other => panic!("{other:?}"),
-    }
-}
-
-/// Sends a message in pieces of a few octets.
-fn send(world: &World, client: &Client, from: &str, to: &str, text: &str) -> Result<(), Reply> {
-    let recipients = vec![route(world, client, from, to)?];
-    let envelope = Arc::new(Envelope {
-        client: client.clone(),
-        sender: sender(from),
-        recipients,
-        arrived: UnixTime { secs: NOON, nanos: 0 },
-        size: None,
-        body: Body::SevenBit,
-        smtputf8: false,
-        ret: None,
-        envid: None,
-    });
-    let message = match call(world, |ticket| smtp::Call::Begin { envelope, ticket }) {
-        smtp::Reply::Begun(smtp::Begun::Ready { message, .. }) => message,
-        smtp::Reply::Begun(smtp::Begun::Failed(reply)) => return Err(reply),
-        other => panic!("{other:?}"),
-    };
-    for piece in text.as_bytes().chunks(4000) {
-        let chunks = vec![Bytes::copy_from_slice(piece)];
-        call(world, |ticket| smtp::Call::Append { message, chunks, ticket });
-    }
-    match call(world, |ticket| smtp::Call::Commit { message, ticket }) {
-        smtp::Reply::Committed(smtp::Committed::Done) => Ok(()),
-        smtp::Reply::Committed(smtp::Committed::Failed(reply)) => Err(reply),
-        other => panic!("{other:?}"),
-    }
-}
 
 /// A client of a service for users.
 fn user(login: Option<&str>) -> Client {
@@ -185,7 +139,7 @@ fn who_may_write_from() {
     }
     // Other servers write what they like.
     let text = format!("{foreign}\r\n\r\nx\r\n");
-    let sent = self::send(&world, &client(None), "a@bank.test", "mail000@example.com", &text);
+    let sent = common::send(&world, &client(None), "a@bank.test", "mail000@example.com", &text);
     assert_eq!(sent, Ok(()));
 }
 

@@ -114,6 +114,7 @@ impl Sim {
             ret: None,
             envid: None,
             login: None,
+            head: Box::default(),
         };
         let mut recipients: Vec<_> = to.iter().map(|to| waiting(to)).collect();
         recipients.iter_mut().for_each(|r| r.next = self.now.wall);

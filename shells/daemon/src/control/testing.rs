@@ -38,6 +38,7 @@ fn entry(id: &str, arrived: i64, size: u64, recipients: Vec<Waiting>) -> Entry {
         ret: None,
         envid: None,
         login: Some("mail001".into()),
+        head: Box::default(),
     };
     Entry::new(origin, recipients)
 }

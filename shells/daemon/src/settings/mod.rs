@@ -158,6 +158,7 @@ fn start(
         entries: config.cache.entries,
     };
     settings.check_authors = config.smtp.reject_from_login_mismatch;
+    settings.srs_domain = config.srs_domain.clone();
     let limits = &config.limits;
     settings.rates = Rates {
         login: [limits.user_messages_per_hour, limits.user_recipients_per_hour],
@@ -170,11 +171,43 @@ fn start(
     settings.carrier = carrier;
     settings.clock = clock;
     settings.file_threads = config.limits.file_threads;
-    settings.spool.queue.backoff.minimal = config.spool.minimal_backoff_time;
-    settings.spool.queue.backoff.maximal = config.spool.maximal_backoff_time;
-    settings.spool.queue.relayhost = outgoing::queue_relayhost(config);
-    settings.spool.queue.queue_run_delay = config.spool.queue_run_delay;
+    settings.spool.queue = queue(config);
+    settings.spool.bounce_size_limit = config.spool.bounce_size_limit;
+    settings.spool.double_bounce = config.spool.double_bounce_recipient.clone();
     Ok(Running { world: world(settings)?, _client: tables.client })
+}
+
+/// When and where messages are tried.
+fn queue(config: &Config) -> waypost_queue::Settings {
+    let spool = &config.spool;
+    let defaults = waypost_queue::Settings::default();
+    let files = u32::try_from(config.limits.file_threads).unwrap_or(u32::MAX);
+    waypost_queue::Settings {
+        backoff: waypost_queue::Backoff {
+            minimal: spool.minimal_backoff_time,
+            maximal: spool.maximal_backoff_time,
+        },
+        queue_run_delay: spool.queue_run_delay,
+        maximal_queue_lifetime: spool.maximal_queue_lifetime,
+        bounce_queue_lifetime: spool.bounce_queue_lifetime,
+        delay_warning_time: spool.delay_warning_time,
+        message_active_limit: spool.message_active_limit,
+        // Sessions need the disk as well.
+        virtual_mailboxes: waypost_queue::Concurrency {
+            process_limit: (files / 2).max(1),
+            ..defaults.virtual_mailboxes
+        },
+        smtp: waypost_queue::Concurrency {
+            initial: spool.initial_destination_concurrency,
+            limit: spool.destination_concurrency_limit,
+            recipient_limit: spool.destination_recipient_limit,
+            failed_cohort_limit: spool.failed_cohort_limit,
+            process_limit: spool.process_limit,
+            ..defaults.smtp
+        },
+        relayhost: outgoing::queue_relayhost(config),
+        ..defaults
+    }
 }
 
 fn policy(config: &Config, tables: &Tables) -> Result<Policy, StartError> {

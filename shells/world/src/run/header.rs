@@ -23,6 +23,8 @@ pub(crate) struct Header {
     known: Option<Known>,
     /// What a submitted message's header needs.
     submission: Option<Submission>,
+    /// It is from one of our own: its authors count, and it may be signed.
+    is_ours: bool,
 }
 
 /// What the header tells.
@@ -36,6 +38,8 @@ pub(crate) struct Known {
     pub(crate) delivered_to: Vec<String>,
     /// The addresses in From; `None` when they cannot be read.
     pub(crate) authors: Option<Vec<Address>>,
+    /// The header with its empty line, of mail that is from one of our own.
+    pub(crate) block: Vec<u8>,
     /// It was too long to be held: only its beginning is known, and nothing was edited.
     pub(crate) cut: bool,
 }
@@ -52,8 +56,8 @@ enum End {
 
 impl Header {
     /// A header that is edited when the message is submitted.
-    pub(crate) fn new(submission: Option<Submission>) -> Self {
-        Self { submission, ..Self::default() }
+    pub(crate) fn new(submission: Option<Submission>, is_ours: bool) -> Self {
+        Self { submission, is_ours, ..Self::default() }
     }
 
     /// True for a submitted message.
@@ -120,12 +124,16 @@ impl Header {
             Some(submission) if !cut => submission.edit(&held[..at]).into(),
             _ => held.slice(..at),
         };
-        let authors = self.submission.as_ref().and_then(|_| submission::authors(&block));
-        self.known = Some(Known { cut, authors, ..learn(&block) });
-        let mut out = vec![block];
+        let mut known = Known { cut, ..learn(&block) };
+        let mut out = vec![block.clone()];
         if matches!(end, End::Before(_)) {
             out.push(Bytes::from_static(b"\r\n"));
         }
+        if self.is_ours {
+            known.authors = submission::authors(&block);
+            known.block = out.concat();
+        }
+        self.known = Some(known);
         out.push(held.slice(at..));
         out.retain(|piece| !piece.is_empty());
         out

@@ -25,7 +25,9 @@ use crate::Inner;
 use crate::event::{Agent, Attempt, Event, Status};
 use crate::run::header::{HOPCOUNT_LIMIT, Header};
 use crate::run::queue::How;
-use crate::run::submission::{Authors, Submission};
+use crate::run::srs;
+use crate::run::submission::{self, Authors, Submission};
+use crate::signer::SignError;
 use crate::spool::{Draft, SpoolError};
 use crate::store::{Error, Incoming, MAX_MAILBOXES, Parcel};
 
@@ -89,11 +91,16 @@ impl Transit {
                 }
             }
         }
+        if finals.iter().any(|it| srs::is_forward(&it.delivery)) {
+            srs::ask_ahead(world, &envelope.sender);
+        }
         let world = Arc::clone(world);
         let settings = &world.settings;
         let submission =
             Submission::new(&settings.policy, &settings.hostname, &queue_id, &envelope);
-        let (header, size) = (Header::new(submission), received.len() as u64);
+        let is_ours = envelope.client.login.is_some()
+            || submission::is_trusted(&settings.policy, &envelope.client);
+        let (header, size) = (Header::new(submission, is_ours), received.len() as u64);
         Self {
             world,
             queue_id,
@@ -182,10 +189,14 @@ impl Transit {
     fn stop_loops(&mut self) {
         let Some(known) = self.header.known() else { return };
         for it in &mut self.finals {
-            let to = it.delivery.to.lookup_key().to_lowercase();
-            if known.delivered_to.contains(&to) && matches!(it.delivery.target, Target::Maildir(_))
-            {
-                let text = format!("mail forwarding loop for {}", it.delivery.to);
+            // A forward has left with the address that it had here, see `srs::leaving`.
+            let passed = match &it.delivery.target {
+                Target::Maildir(_) => &it.delivery.to,
+                _ if srs::is_forward(&it.delivery) => &it.delivery.orig_to,
+                _ => continue,
+            };
+            if known.delivered_to.contains(&passed.lookup_key().to_lowercase()) {
+                let text = format!("mail forwarding loop for {passed}");
                 it.delivery.target = Target::Undeliverable(Reply::new(554, LOOP, text));
             }
         }
@@ -363,15 +374,45 @@ impl Transit {
                 ret: envelope.ret,
                 envid: envelope.envid.clone(),
                 login: envelope.client.login.as_ref().map(|login| login.user.clone()),
+                head: Box::default(),
             },
             recipients,
         );
-        let written = draft.unwrap_or_else(|| self.draft()).and_then(|it| it.commit(&mut entry));
-        if let Err(error) = written {
+        let draft = draft.unwrap_or_else(|| self.draft());
+        if let Ok(draft) = &draft {
+            entry.origin.head = self.signatures(draft).map_err(|error| {
+                tracing::error!("{}: {error}", self.queue_id);
+                not_written(None)
+            })?;
+        }
+        if let Err(error) = draft.and_then(|it| it.commit(&mut entry)) {
             tracing::error!("spool: {error}");
             return Err(if error.is_full() { full() } else { not_written(None) });
         }
         Ok(entry)
+    }
+
+    /// Signs what a user sends, where any of it leaves.
+    fn signatures(&self, draft: &Draft) -> Result<Box<str>, SignError> {
+        let leaves = self.finals.iter().any(|it| !matches!(it.delivery.target, Target::Maildir(_)));
+        let (Some(signer), Some(known), true) =
+            (&self.world.settings.signer, self.header.known(), leaves)
+        else {
+            return Ok(Box::default());
+        };
+        let sender = &self.envelope.sender;
+        match submission::signing_domain(&self.world, self.client(), sender, known) {
+            Some(domain) if signer.signs(domain) => {
+                let mut rest = |each: &mut dyn FnMut(&[u8])| {
+                    // Our Received field is not signed, and nothing else stands before the header.
+                    let from = self.received.replace('\n', "\r\n").len() + known.block.len();
+                    let read = draft.read(from as u64, each);
+                    read.map_err(|error| SignError(error.to_string()))
+                };
+                signer.sign(domain, &known.block, &mut rest).map(Into::into)
+            }
+            _ => Ok(Box::default()),
+        }
     }
 
     fn message_id(&self) -> Box<str> {

@@ -6,6 +6,7 @@
 //! | `message.rs`, `header.rs` | a message on its way into mailboxes or the spool |
 //! | `submission.rs` | what is done to a message because a user sends it |
 //! | `rate.rs` | how much one user, or one client, may send |
+//! | `srs.rs` | how forwarded mail leaves, and how its failure notices come back |
 //! | `queue.rs`, `queue_id.rs` | the schedule of what waits in the spool; names of messages |
 //! | `resolve.rs`, `lookup.rs` | where a recipient leads; what a table says |
 //! | `login.rs` | passwords and accounts |
@@ -25,4 +26,5 @@ pub(crate) mod queue_id;
 mod rate;
 mod resolve;
 pub(crate) mod smtp;
+pub(crate) mod srs;
 mod submission;

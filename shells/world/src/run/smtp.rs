@@ -16,6 +16,7 @@ use crate::run::login;
 use crate::run::message::Transit;
 use crate::run::rate;
 use crate::run::resolve::resolve;
+use crate::run::srs;
 use crate::run::submission;
 use crate::{Inner, lock};
 
@@ -30,14 +31,18 @@ pub(crate) fn run(world: &Arc<Inner>, call: Call, done: Done<smtp::Reply>) {
             let promise = Promise::new(ticket, done, || Verdict::Refuse(not_now()));
             let counted = Arc::clone(world);
             let sends = Arc::clone(&client);
-            let keep = Box::new(move |verdict| match verdict {
+            let keep: Box<dyn FnOnce(Verdict) + Send> = Box::new(move |verdict| match verdict {
                 Verdict::Accept(_) => match rate::count(&counted, &sends, Counted::Recipients) {
                     Ok(()) => promise.keep(verdict),
                     Err(reply) => promise.keep(Verdict::Refuse(reply)),
                 },
                 Verdict::Refuse(_) => promise.keep(verdict),
             });
-            let request = Request::Recipient { client, sender, recipient };
+            let request = match srs::returning(world, &recipient) {
+                None => Request::Recipient { client, sender, recipient },
+                Some(Ok(to)) => Request::Again { to, orig_to: recipient },
+                Some(Err(reply)) => return keep(Verdict::Refuse(reply)),
+            };
             resolve(&world.lookups, &world.settings.clock, &world.policy, request, keep);
         }
         Call::Begin { envelope, ticket } => {

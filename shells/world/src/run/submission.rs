@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use waypost_mail::{Address, Client, Domain, Enhanced, Envelope, Reply, ReversePath, Verdict};
-use waypost_message::date::{DateTime, civil};
+use waypost_message::date::{DateTime, stamp};
 use waypost_message::envelope;
 use waypost_message::header::fields;
 use waypost_message::submission::{Additions, apply, edits};
@@ -12,6 +12,7 @@ use waypost_smtp::server::{self as smtp, Committed};
 
 use crate::Inner;
 use crate::promise::Promise;
+use crate::run::header::Known;
 use crate::run::message::Transit;
 use crate::run::resolve::resolve;
 /// The answer that the session waits for.
@@ -65,14 +66,6 @@ impl Submission {
 /// Whether a client is in `mynetworks`.
 pub(crate) fn is_trusted(policy: &Policy, client: &Client) -> bool {
     policy.mynetworks.iter().any(|network| network.contains(client.peer.ip))
-}
-
-/// `20261122075309`, as in the message ids of Postfix.
-fn stamp(seconds: i64) -> String {
-    let (year, month, day) = civil(seconds.div_euclid(86_400));
-    let second = seconds.rem_euclid(86_400);
-    let (hour, minute) = (second / 3600, second / 60 % 60);
-    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{:02}", second % 60)
 }
 
 /// The addresses in From; `None` when there is none that can be read, or too many.
@@ -140,6 +133,25 @@ fn check(
         }),
     });
     resolve(&world.lookups, &world.settings.clock, &world.policy, request, done);
+}
+
+/// The domain that signs a message of one of our own: that of everybody in From. Who has logged in
+/// must have shown to be of that domain, by MAIL FROM or by a check of From.
+pub(crate) fn signing_domain<'k>(
+    world: &Inner,
+    client: &Client,
+    sender: &ReversePath,
+    known: &'k Known,
+) -> Option<&'k Domain> {
+    let authors = known.authors.as_ref().filter(|_| !known.cut)?;
+    let domain = authors.first()?.domain();
+    let one = authors.iter().all(|author| author.domain() == domain);
+    let shown = match sender {
+        ReversePath::Address(sender) => sender.domain() == domain,
+        ReversePath::Null => false,
+    };
+    let free = is_trusted(&world.policy, client) || world.settings.check_authors;
+    (one && (shown || free)).then_some(domain)
 }
 
 fn no_author() -> Reply {

@@ -10,7 +10,7 @@ use super::{Damage, Spool, SpoolError};
 use crate::fs::File;
 
 /// Octets read at a time.
-const BLOCK: usize = 64 * 1024;
+pub(super) const BLOCK: usize = 64 * 1024;
 
 /// A body that is read. The last piece is handed out only when all that was read, it included, is
 /// what was accepted: so nobody ever takes a damaged message for a whole one.

@@ -5,6 +5,7 @@ use std::io;
 use bytes::Bytes;
 use waypost_queue::Entry;
 
+use super::body::BLOCK;
 use super::{MODE, Spool, SpoolError};
 use crate::fs::File;
 
@@ -37,6 +38,23 @@ impl Draft {
             self.sum.update(chunk);
         }
         Ok(())
+    }
+
+    /// Hands out what was written, from an octet on.
+    pub(crate) fn read(
+        &self,
+        mut from: u64,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> Result<(), SpoolError> {
+        let mut block = vec![0; BLOCK];
+        loop {
+            let count = self.body.read_at(&mut block, from).map_err(|error| self.failed(error))?;
+            if count == 0 {
+                return Ok(());
+            }
+            each(&block[..count]);
+            from += count as u64;
+        }
     }
 
     /// Makes the message durable, for those who wait in this entry.

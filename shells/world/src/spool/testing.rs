@@ -36,6 +36,7 @@ pub(super) fn entry(id: &str, recipients: usize) -> Entry {
             ret: None,
             envid: None,
             login: None,
+            head: Box::default(),
         },
         (0..recipients).map(waiting).collect(),
     )

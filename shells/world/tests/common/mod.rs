@@ -3,16 +3,20 @@
 #![allow(dead_code, reason = "each test file uses its part of this")]
 
 pub(crate) mod fragile;
+pub(crate) mod remote;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 
+use bytes::Bytes;
 use waypost_ldap::Table;
 use waypost_ldap::attrs::Accounts;
-use waypost_machine::{Answer, Ledger, Secret, Ticket};
-use waypost_mail::{Address, Client, Login, Network, Peer, ReversePath};
+use waypost_machine::{Answer, Ledger, Secret, Ticket, UnixTime};
+use waypost_mail::{
+    Address, Body, Client, Envelope, Login, Network, Peer, Recipient, Reply, ReversePath, Verdict,
+};
 use waypost_route::{Gid, Map};
 use waypost_sasl::Credentials;
 use waypost_smtp::server as smtp;
@@ -188,4 +192,58 @@ pub(crate) fn wait<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>
     let (to, from) = mpsc::channel();
     ask(Box::new(move |outcome| to.send(outcome).unwrap()));
     from.recv().expect("every question is answered")
+}
+
+/// RCPT TO.
+pub(crate) fn route(
+    world: &World,
+    client: &Client,
+    from: &str,
+    to: &str,
+) -> Result<Recipient, Reply> {
+    let (client, sender, recipient) = (Arc::new(client.clone()), sender(from), address(to));
+    let reply = call(world, |ticket| smtp::Call::Recipient { client, sender, recipient, ticket });
+    match reply {
+        smtp::Reply::Verdict(Verdict::Accept(deliveries)) => {
+            Ok(Recipient { address: address(to), deliveries, notify: None, orcpt: None })
+        }
+        smtp::Reply::Verdict(Verdict::Refuse(reply)) => Err(reply),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Sends a message, in pieces.
+pub(crate) fn send(
+    world: &World,
+    client: &Client,
+    from: &str,
+    to: &str,
+    text: &str,
+) -> Result<(), Reply> {
+    let recipients = vec![route(world, client, from, to)?];
+    let envelope = Arc::new(Envelope {
+        client: client.clone(),
+        sender: sender(from),
+        recipients,
+        arrived: UnixTime { secs: NOON, nanos: 0 },
+        size: None,
+        body: Body::SevenBit,
+        smtputf8: false,
+        ret: None,
+        envid: None,
+    });
+    let message = match call(world, |ticket| smtp::Call::Begin { envelope, ticket }) {
+        smtp::Reply::Begun(smtp::Begun::Ready { message, .. }) => message,
+        smtp::Reply::Begun(smtp::Begun::Failed(reply)) => return Err(reply),
+        other => panic!("{other:?}"),
+    };
+    for piece in text.as_bytes().chunks(4000) {
+        let chunks = vec![Bytes::copy_from_slice(piece)];
+        call(world, |ticket| smtp::Call::Append { message, chunks, ticket });
+    }
+    match call(world, |ticket| smtp::Call::Commit { message, ticket }) {
+        smtp::Reply::Committed(smtp::Committed::Done) => Ok(()),
+        smtp::Reply::Committed(smtp::Committed::Failed(reply)) => Err(reply),
+        other => panic!("{other:?}"),
+    }
 }

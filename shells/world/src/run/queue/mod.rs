@@ -273,3 +273,6 @@ pub(crate) fn since(from: UnixTime, to: UnixTime) -> Duration {
     let nanos = |at: UnixTime| i128::from(at.secs) * 1_000_000_000 + i128::from(at.nanos);
     u64::try_from(nanos(to) - nanos(from)).map_or(Duration::ZERO, Duration::from_nanos)
 }
+
+#[cfg(test)]
+mod crash_tests;

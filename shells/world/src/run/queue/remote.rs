@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use waypost_mail::{Address, Enhanced, Notify, ReversePath};
-use waypost_queue::{Attempted, Diagnosis, Origin, Outcome, SiteState, Waiting};
+use waypost_mail::{Address, Enhanced, Notify};
+use waypost_queue::{Attempted, Diagnosis, Outcome, SiteState, Waiting};
 use waypost_smtp::client::{Mail, Read, To};
 
 use super::attempt::{Recipients, Trip};
@@ -15,37 +15,36 @@ use super::slot::Due;
 use crate::carrier::{Body, Carried, Consignment, Fate, Passed};
 use crate::event::{Agent, Status};
 use crate::promise::Sure;
-use crate::{Inner, lock, spool};
+use crate::run::srs::{Leaving, leaving};
+use crate::{lock, spool};
 
 /// Octets of a header that are looked at for characters beyond ASCII.
 const MAX_HEADER: usize = 128 * 1024;
 /// Octets that are read at a time, at most.
 const BLOCK: usize = 64 * 1024;
 
-/// The envelope sender for other servers.
-pub(super) fn outgoing_sender(_world: &Inner, origin: &Origin, _waiting: &Waiting) -> ReversePath {
-    origin.sender.clone()
-}
-
-/// Hands the message to the carrier: once for each envelope sender that it is to have.
+/// Hands the message to the carrier: once for each form in which it is to leave.
 pub(super) fn carry(trip: &Trip, nexthop: &str, recipients: Recipients, due: Due<Attempted>) {
     let Some(carrier) = trip.world.settings.carrier.clone() else {
         return keep(trip, &[], recipients, due);
     };
-    let mut groups: Vec<(ReversePath, Recipients)> = Vec::new();
+    let mut groups: Vec<(Leaving, Recipients)> = Vec::new();
     for (place, waiting) in recipients {
-        let sender = outgoing_sender(&trip.world, &trip.origin, &waiting);
-        match groups.iter_mut().find(|(known, _)| *known == sender) {
+        let form = leaving(&trip.world, &trip.origin, &waiting.delivery);
+        match groups.iter_mut().find(|(known, _)| *known == form) {
             Some((_, group)) => group.push((place, waiting)),
-            None => groups.push((sender, vec![(place, waiting)])),
+            None => groups.push((form, vec![(place, waiting)])),
         }
     }
-    let body = SpoolBody(Arc::new(OpenBody { trip: trip.clone(), file: Mutex::new(None) }));
-    let utf8_header = trip.origin.smtputf8 && body.0.has_utf8_header();
-    let body: Arc<dyn Body> = Arc::new(body);
-    let parts: Vec<Mail> = groups
+    let body = Arc::new(OpenBody { trip: trip.clone(), file: Mutex::new(None) });
+    let utf8_header = trip.origin.smtputf8 && body.has_utf8_header();
+    let parts: Vec<(Mail, SpoolBody)> = groups
         .iter()
-        .map(|(sender, group)| mail(trip, sender.clone(), group, utf8_header))
+        .map(|(form, group)| {
+            let head = Bytes::from(form.head.clone());
+            let body = SpoolBody { head, body: Arc::clone(&body) };
+            (mail(trip, form, group, utf8_header), body)
+        })
         .collect();
     let gather = {
         let trip = trip.clone();
@@ -59,12 +58,12 @@ pub(super) fn carry(trip: &Trip, nexthop: &str, recipients: Recipients, due: Due
             due.keep(Attempted { outcomes, site });
         })
     };
-    for (n, mail) in parts.into_iter().enumerate() {
+    for (n, (mail, body)) in parts.into_iter().enumerate() {
         let consignment = Consignment {
             queue_id: Arc::clone(&trip.slot.name),
             nexthop: nexthop.into(),
             mail: Arc::new(mail),
-            body: Arc::clone(&body),
+            body: Arc::new(body),
         };
         let gather = Arc::clone(&gather);
         carrier.carry(consignment, Box::new(move |carried| gather.add((n, carried))));
@@ -85,16 +84,16 @@ fn stronger(a: SiteState, b: SiteState) -> SiteState {
     }
 }
 
-fn mail(trip: &Trip, sender: ReversePath, group: &Recipients, utf8_header: bool) -> Mail {
+fn mail(trip: &Trip, form: &Leaving, group: &Recipients, utf8_header: bool) -> Mail {
     let origin = &trip.origin;
     Mail {
         id: trip.world.queue.last_mail.fetch_add(1, Ordering::Relaxed) + 1,
-        sender,
+        sender: form.sender.clone(),
         recipients: group.iter().map(|(_, waiting)| to(waiting)).collect(),
-        size: origin.size,
+        size: origin.size + form.head.len() as u64,
         body: origin.body,
         smtputf8: origin.smtputf8,
-        utf8_header,
+        utf8_header: utf8_header || !form.head.is_ascii(),
         ret: origin.ret,
         envid: origin.envid.clone(),
     }
@@ -151,8 +150,11 @@ fn finish(trip: &Trip, recipients: &Recipients, passed: &[Passed]) -> Vec<(u32, 
     each.collect()
 }
 
-/// A body that is read by the file pool.
-struct SpoolBody(Arc<OpenBody>);
+/// A body that is read by the file pool, and what stands before it.
+struct SpoolBody {
+    head: Bytes,
+    body: Arc<OpenBody>,
+}
 
 /// The body file, opened when it is first read.
 struct OpenBody {
@@ -196,10 +198,16 @@ impl OpenBody {
 
 impl Body for SpoolBody {
     fn read(&self, from: u64, len: usize, done: Box<dyn FnOnce(Read) + Send>) {
+        let head = self.head.len() as u64;
+        if let Some(rest) = head.checked_sub(from).filter(|rest| *rest > 0) {
+            let start = usize::try_from(head - rest).unwrap_or(usize::MAX);
+            let bytes = self.head.slice(start..(start + len.max(1)).min(self.head.len()));
+            return done(Read::Block { bytes, end: false });
+        }
         let done = Sure::new(done, || Read::Failed);
-        let body = Arc::clone(&self.0);
-        self.0.trip.world.files.submit(None, move || {
-            done.keep(match body.block(from, len) {
+        let body = Arc::clone(&self.body);
+        self.body.trip.world.files.submit(None, move || {
+            done.keep(match body.block(from - head, len) {
                 Some((bytes, end)) => Read::Block { bytes, end },
                 None => Read::Failed,
             });

@@ -141,6 +141,7 @@ impl Letter {
             ret: None,
             envid: None,
             login: None,
+            head: Box::default(),
         };
         Entry::new(origin, deliveries.into_iter().map(waiting).collect())
     }

@@ -95,7 +95,7 @@ impl Kept {
     fn record(&mut self, id: QueueId, spool: &Spool, changes: &[Change]) -> Result<(), SpoolError> {
         let appended = self.appended + changes.len();
         let entry = self.load(id, spool)?;
-        let crowded = appended > APPENDED && appended > entry.recipients.iter().flatten().count();
+        let crowded = appended > APPENDED && appended > entry.recipients.len();
         if !crowded {
             spool.record(id.as_str(), changes)?;
         }
