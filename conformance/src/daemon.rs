@@ -166,6 +166,16 @@ impl Daemon {
         child.wait().map(drop)
     }
 
+    /// What `waypost` says to these arguments, with this configuration.
+    ///
+    /// # Errors
+    /// It fails; with all that it wrote.
+    pub fn ask(&self, arguments: &[&str]) -> Result<String, String> {
+        let program = program().map_err(|e| e.to_string())?.display().to_string();
+        let config = self.config().display().to_string();
+        crate::stage::run(&program, &[arguments, &["--config", &config]].concat(), b"")
+    }
+
     /// Its process id.
     pub fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)

@@ -7,6 +7,7 @@ use super::script::{Case, HOSTS};
 use super::wire::Wire;
 use crate::daemon::{Accounts, Daemon};
 use crate::names::Names;
+use crate::replay::User;
 use crate::rig::seeded;
 use crate::stage::Stage;
 use crate::talk::Smtp;
@@ -17,6 +18,12 @@ use std::sync::Arc;
 
 /// Seeded accounts of the daemon.
 const USERS: usize = 2;
+
+/// The login of [`SENDER`], to find its mailbox.
+pub fn sender() -> User {
+    let [name, password] = ["mail000", "secret000"].map(str::to_owned);
+    User { name, password, address: SENDER.into() }
+}
 
 /// The world of one daemon.
 pub struct Outside {

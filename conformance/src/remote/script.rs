@@ -142,14 +142,23 @@ pub fn read(folder: &Path) -> Result<Vec<Case>, String> {
     for file in files {
         let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&file).map_err(|e| format!("{name}: {e}"))?;
-        let from = cases.len();
-        for (n, line) in text.lines().enumerate() {
-            let place = format!("{name}:{}", n + 1);
-            take(&mut cases, line, &place).map_err(|e| format!("{place}: {e}"))?;
-        }
-        for (n, case) in cases[from..].iter_mut().enumerate() {
-            case.name = format!("{name}/{}", n + 1);
-        }
+        cases.extend(parse(&name, &text)?);
+    }
+    Ok(cases)
+}
+
+/// The cases of a text; `name` is for messages.
+///
+/// # Errors
+/// What does not keep to the notation.
+pub fn parse(name: &str, text: &str) -> Result<Vec<Case>, String> {
+    let mut cases = Vec::new();
+    for (n, line) in text.lines().enumerate() {
+        let place = format!("{name}:{}", n + 1);
+        take(&mut cases, line, &place).map_err(|e| format!("{place}: {e}"))?;
+    }
+    for (n, case) in cases.iter_mut().enumerate() {
+        case.name = format!("{name}/{}", n + 1);
     }
     Ok(cases)
 }

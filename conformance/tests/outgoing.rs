@@ -1,0 +1,218 @@
+//! Mail out, from submission to what its sender and the admin are told.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use waypost_conformance::remote::outside::{Outside, sender, submit, whole};
+use waypost_conformance::remote::play::{MESSAGE, play};
+use waypost_conformance::remote::script;
+use waypost_conformance::remote::wire::Wire;
+use waypost_conformance::report::{self, Case};
+use waypost_conformance::talk::Smtp;
+
+fn main() -> ExitCode {
+    waypost_conformance::finish(run())
+}
+
+fn run() -> Result<(), String> {
+    let case = |name: &str, check: fn() -> Result<(), String>| Case {
+        name: name.to_owned(),
+        check: Box::new(check),
+    };
+    let cases = [
+        case("a refusal comes back to the sender", refused),
+        case("what waits is listed, and tried again on demand", listed),
+        case("one connection for two messages", reused),
+        case("a forward leaves with a sender of ours", forwarded),
+    ];
+    report::run("mail out", &cases, 4)
+}
+
+/// A daemon that runs, and the hosts of one case.
+struct World {
+    outside: Outside,
+    case: script::Case,
+    domain: String,
+    wire: Wire,
+}
+
+impl World {
+    fn new(dialogue: &str, settings: &[(&str, &str)]) -> Result<Self, String> {
+        let case = script::parse("outgoing", dialogue)?.remove(0);
+        let text = |e: std::io::Error| e.to_string();
+        let mut outside = Outside::new().map_err(text)?;
+        let (domain, wire) = outside.hosts(&case)?;
+        for (path, value) in settings {
+            outside.daemon.configure(path, value).map_err(text)?;
+        }
+        outside.daemon.up().map_err(text)?;
+        Ok(Self { outside, case, domain, wire })
+    }
+
+    fn submit(&self) -> Result<String, String> {
+        submit(&self.outside.stage(), &[format!("one@{}", self.domain)], MESSAGE)
+    }
+
+    fn play(&mut self) -> Result<Vec<Vec<u8>>, String> {
+        play(&self.case, &self.domain, &mut self.wire)
+    }
+}
+
+/// Fields of a report's machine part, in lower case, those of the message and of its one recipient.
+fn machine_part(report: &str) -> Result<BTreeMap<String, String>, String> {
+    let unix = report.replace("\r\n", "\n");
+    let (_, part) = unix
+        .split_once("Content-Type: message/delivery-status\n")
+        .ok_or_else(|| format!("no machine part:\n{report}"))?;
+    let part = part.split("\n--").next().unwrap_or_default().replace("\n    ", " ");
+    let fields = part.lines().filter_map(|line| line.split_once(':'));
+    let fields = fields.map(|(name, value)| {
+        // Ours have our name.
+        let name = name.to_ascii_lowercase().replace("x-postfix", "x-waypost");
+        (name, value.trim().to_owned())
+    });
+    Ok(fields.filter(|(name, _)| !name.starts_with("content-")).collect())
+}
+
+fn refused() -> Result<(), String> {
+    let mut world = World::new(
+        "@ subject: a refusal\n-- connection\n-- hello\nC: MAIL FROM:<{sender}>\nS: 250 2.1.0 Ok\n\
+         C: RCPT TO:<one@{domain}>\n\
+         S: 550 5.1.1 <one@{domain}>: Recipient address rejected: User unknown\n-- over\n",
+        &[],
+    )?;
+    let id = world.submit()?;
+    world.play()?;
+    let stage = world.outside.stage();
+    stage.wait_for(&sender(), 1)?;
+    let report = String::from_utf8_lossy(&stage.messages(&sender())[0]).into_owned();
+    let golden = include_str!("../dsn/dsn-bounce-remote-reject.eml");
+    let (ours, theirs) = (machine_part(&report)?, machine_part(golden)?);
+    // Theirs was expanded from an alias.
+    let names = |part: &BTreeMap<String, String>| {
+        part.keys().filter(|name| *name != "original-recipient").cloned().collect::<Vec<_>>()
+    };
+    if names(&ours) != names(&theirs) {
+        return Err(format!("{ours:#?}, and Postfix has {theirs:#?}"));
+    }
+    let domain = &world.domain;
+    for (name, wanted) in [
+        ("reporting-mta", "dns; mail.example.com".to_owned()),
+        ("x-waypost-queue-id", id),
+        ("final-recipient", format!("rfc822; one@{domain}")),
+        ("action", "failed".to_owned()),
+        ("status", "5.1.1".to_owned()),
+        ("remote-mta", format!("dns; mx.{domain}")),
+        (
+            "diagnostic-code",
+            format!("smtp; 550 5.1.1 <one@{domain}>: Recipient address rejected: User unknown"),
+        ),
+    ] {
+        if ours.get(name) != Some(&wanted) {
+            return Err(format!("{name}: {:?} instead of {wanted}", ours.get(name)));
+        }
+    }
+    for part in ["Return-Path: <>", "\nSubject: a letter", "\nAuto-Submitted: auto-replied"] {
+        if !report.contains(part) {
+            return Err(format!("{part} is not in\n{report}"));
+        }
+    }
+    nothing_waits(&world.outside)
+}
+
+fn nothing_waits(outside: &Outside) -> Result<(), String> {
+    let listed = outside.daemon.ask(&["queue", "list", "--json"])?;
+    if listed.trim().is_empty() { Ok(()) } else { Err(format!("it still waits: {listed}")) }
+}
+
+fn listed() -> Result<(), String> {
+    let mut world = World::new(
+        "@ subject: greylisting\n-- connection\n-- hello\nC: MAIL FROM:<{sender}>\n\
+         S: 250 2.1.0 Ok\nC: RCPT TO:<one@{domain}>\nS: 450 4.2.0 Greylisted\n-- over\n\
+         = one deferred 4.2.0 (host {_}] said: 450 4.2.0 Greylisted (in reply to RCPT TO command))\n",
+        &[("spool.minimal_backoff_time", "\"300s\""), ("spool.maximal_backoff_time", "\"4000s\"")],
+    )?;
+    let id = world.submit()?;
+    world.play()?;
+    let listed = world.outside.daemon.ask(&["queue", "list", "--json"])?;
+    let lines: Vec<&str> = listed.lines().collect();
+    let [line] = lines[..] else { return Err(format!("not one message:\n{listed}")) };
+    for part in [
+        format!("\"queue_id\":\"{id}\""),
+        "\"queue_name\":\"deferred\"".into(),
+        "\"sender\":\"mail000@example.com\"".into(),
+        format!("\"address\":\"one@{}\"", world.domain),
+        "said: 450 4.2.0 Greylisted (in reply to RCPT TO command)".into(),
+        "\"attempts\":1".into(),
+    ] {
+        if !line.contains(&part) {
+            return Err(format!("{part} is not in {line}"));
+        }
+    }
+    let table = world.outside.daemon.ask(&["queue", "list"])?;
+    if !table.contains("Greylisted") || !table.contains(&id) {
+        return Err(format!("the table does not tell why:\n{table}"));
+    }
+    // It would be minutes: the admin does not want to wait.
+    world.outside.daemon.ask(&["queue", "retry", &id])?;
+    world.case = script::parse(
+        "retried",
+        "@ subject: taken\n-- connection\n-- hello\n-- envelope\n-- taken\n-- quit\n\
+         = one sent 2.0.0 (250 2.0.0 Ok: queued as 000001)\n",
+    )?
+    .remove(0);
+    whole(&world.play()?)?;
+    world
+        .outside
+        .journal
+        .wait(0, &id, |line| line.ends_with(&format!("{id}: removed")).then_some(()))?;
+    nothing_waits(&world.outside)
+}
+
+fn reused() -> Result<(), String> {
+    let mut world = World::new(
+        "@ subject: two messages\n-- connection\n-- hello\n-- envelope\n-- taken\n-- envelope\n\
+         -- taken\n-- over\n= one sent 2.0.0 (250 2.0.0 Ok: queued as 000001)\n\
+         = one sent 2.0.0 (250 2.0.0 Ok: queued as 000001)\n",
+        &[("relay.smtp_connection_cache_time_limit", "\"5s\"")],
+    )?;
+    let (stage, to) = (world.outside.stage(), format!("one@{}", world.domain));
+    let second = std::thread::spawn(move || {
+        submit(&stage, std::slice::from_ref(&to), MESSAGE)?;
+        submit(&stage, &[to], MESSAGE)
+    });
+    let messages = world.play()?;
+    second.join().map_err(|_| "a panic")??;
+    if messages.len() != 2 {
+        return Err(format!("{} messages", messages.len()));
+    }
+    whole(&messages)
+}
+
+fn forwarded() -> Result<(), String> {
+    let mut world = World::new(
+        "@ subject: a forward\n@ to: someone\n-- connection\n-- hello\nC: MAIL FROM:<SRS0={_}=elsewhere.test=someone@mail.example.com>\n\
+         S: 250 2.1.0 Ok\nC: RCPT TO:<someone@{domain}>\nS: 250 2.1.5 Ok\n-- taken\n-- quit\n",
+        &[],
+    )?;
+    let port = world.wire.port().map_err(|e| e.to_string())?;
+    // Where forward@example.com leads to; the daemon has to hear of it.
+    let daemon = &mut world.outside;
+    daemon.daemon.down().map_err(|e| e.to_string())?;
+    daemon.domain("remote.test", &[(10, "mx".to_owned())], port)?;
+    daemon.daemon.up().map_err(|e| e.to_string())?;
+    let mut smtp = Smtp::greeted(&world.outside.stage())?;
+    let text = String::from_utf8_lossy(MESSAGE).replace("\r\n.", "\r\n..");
+    smtp.message("forward@example.com", text.trim_end())?;
+    world.domain = "remote.test".into();
+    let messages = world.play()?;
+    whole(&messages)?;
+    let sent = String::from_utf8_lossy(&messages[0]).into_owned();
+    if sent.contains("Return-Path") || !sent.contains("by mail.example.com") {
+        return Err(format!("not as a forward is:\n{sent}"));
+    }
+    let line = world.outside.journal.wait(0, "remote.test", |line| {
+        line.contains(" to=<someone@remote.test>, orig_to=<forward@example.com>")
+            .then(|| line.to_owned())
+    })?;
+    if line.contains("status=sent") { Ok(()) } else { Err(line) }
+}
