@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use waypost_dns::{Exchanger, Exchangers, Limits, NextHop, NoRoute, Own};
 use waypost_machine::Now;
@@ -242,7 +243,8 @@ impl Job {
             login: settings.login.clone().filter(|_| relayhost),
             discard: settings.discard_ehlo_keywords.clone(),
             reuse: settings.reuse,
-            idle: settings.idle,
+            // An answer may take a moment even where nothing waits.
+            idle: settings.idle.max(Duration::from_secs(1)),
             timeouts: settings.timeouts,
             ..Config::new(settings.helo.clone())
         }
