@@ -36,13 +36,14 @@ pub(super) fn carry(trip: &Trip, nexthop: &str, recipients: Recipients, due: Due
             None => groups.push((form, vec![(place, waiting)])),
         }
     }
-    let body = Arc::new(OpenBody { trip: trip.clone(), file: Mutex::new(None) });
-    let utf8_header = trip.origin.smtputf8 && body.has_utf8_header();
+    // Each reads at its own pace.
+    let open = || Arc::new(OpenBody { trip: trip.clone(), file: Mutex::new(None) });
+    let utf8_header = trip.origin.smtputf8 && open().has_utf8_header();
     let parts: Vec<(Mail, SpoolBody)> = groups
         .iter()
         .map(|(form, group)| {
             let head = Bytes::from(form.head.clone());
-            let body = SpoolBody { head, body: Arc::clone(&body) };
+            let body = SpoolBody { head, body: open() };
             (mail(trip, form, group, utf8_header), body)
         })
         .collect();
