@@ -366,15 +366,14 @@ fn what_is_deferred_is_tried_again_and_again_later() {
         }
         stage.pass(u64::try_from(wait).unwrap() - 1);
         assert_eq!(stage.queue()[0].listed.place, waypost_queue::Place::Deferred);
+        if round == 5 {
+            stage.others.turn(Mood::Sent { notifies: false });
+        }
         stage.pass(1);
     }
     assert_eq!(waits, [300, 300, 600, 1200, 2400]);
-    stage.others.turn(Mood::Sent { notifies: false });
-    stage.until_count("smtp: to=<x@remote.test>", 6);
-    stage.until_rest();
-    stage.world.flush_queue();
     stage.until_empty();
-    assert_eq!(stage.others.seen().len(), 7);
+    assert_eq!(stage.others.seen().len(), 6);
     assert!(stage.place.new_mail("mail001").is_empty());
 }
 

@@ -213,8 +213,8 @@ impl Driver {
                 self.active.remove(&id);
                 self.announced.remove(&id);
                 self.slots.remove(&id);
-                self.queue.count.fetch_sub(1, Ordering::Relaxed);
                 world.settings.log.event(Event::Removed { queue_id: id.as_str().into() });
+                self.queue.count.fetch_sub(1, Ordering::Relaxed);
             }
             Fact::Stalled(id) => {
                 tracing::warn!("warning: {id}: the spool could not be written; again later");
