@@ -242,7 +242,9 @@ impl Server {
 /// The socket for `waypost queue`. Mail does not wait for it: without it a warning has to do.
 fn open_control(file: &ConfigFile, running: &Running) -> Option<Control> {
     let path = control::socket(file);
-    Control::start(&path, Arc::new(Live(running.world.clone())))
+    let relayhost = settings::outgoing::queue_relayhost(&file.config);
+    let live = Live { world: running.world.clone(), relayhost };
+    Control::start(&path, Arc::new(live))
         .inspect_err(|error| {
             let path = path.display();
             tracing::warn!(target: "waypost", "control socket {path}: {error}; no waypost queue");

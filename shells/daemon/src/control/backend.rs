@@ -138,7 +138,10 @@ fn destinations(backend: &dyn Backend) -> Result<Vec<Destination>, Failed> {
 }
 
 /// A world at work.
-pub(crate) struct Live(pub(crate) World);
+pub(crate) struct Live {
+    pub(crate) world: World,
+    pub(crate) relayhost: Option<Box<str>>,
+}
 
 impl Live {
     /// Waits for what comes by callback.
@@ -155,24 +158,24 @@ impl Live {
 
 impl Backend for Live {
     fn relayhost(&self) -> Option<&str> {
-        None
+        self.relayhost.as_deref()
     }
 
     fn each(&self, selection: &Selection, each: Each<'_, Queued>) -> Result<(), Failed> {
-        let found = Self::wait(|done| self.0.queue(selection.clone(), done))?;
+        let found = Self::wait(|done| self.world.queue(selection.clone(), done))?;
         found.into_iter().try_for_each(each)
     }
 
     fn command(&self, command: Command) -> Result<usize, Failed> {
-        Self::wait(|done| self.0.queue_command(command, done))
+        Self::wait(|done| self.world.queue_command(command, done))
     }
 
     fn destinations(&self) -> Result<Vec<ListedDestination>, Failed> {
-        Self::wait(|done| self.0.destinations(done))
+        Self::wait(|done| self.world.destinations(done))
     }
 
     fn body(&self, id: QueueId, each: Each<'_, Bytes>) -> Result<bool, Failed> {
-        match Self::wait(|done| self.0.queue_body(id, done))? {
+        match Self::wait(|done| self.world.queue_body(id, done))? {
             None => Ok(false),
             Some(mut body) => {
                 while !body.is_empty() {
