@@ -55,6 +55,7 @@ fn entry(n: usize) -> Result<Entry, Problem> {
         ret: None,
         envid: None,
         login: None,
+        head: Box::default(),
     };
     Ok(Entry::new(origin, vec![Waiting::new(delivery, None, None, LATER)]))
 }

@@ -43,7 +43,7 @@ const ARROWS: &[Row] = &[
     ("shells/relay", "dns machine mail queue smtp tls-client world", "rustls"),
     (
         "shells/daemon",
-        "auth config dns driver imap ldap ldap3 machine mail message queue relay resolver route sasl \
+        "auth config dns dkim driver imap ldap ldap3 machine mail message queue relay resolver route sasl \
          smtp tls-client world",
         "arc-swap base64 bytes clap listenfd nix rcgen rpassword rustix rustls rustls-pki-types \
          sd-notify serde serde_json signal-hook socket2 thiserror tracing tracing-journald \

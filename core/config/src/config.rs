@@ -29,6 +29,8 @@ pub struct Config {
     pub mail: Mail,
     /// `forward.srs_domain` or its default; `None` with `forward.srs = false`.
     pub srs_domain: Option<Domain>,
+    /// `dkim.keys`
+    pub dkim_keys: Vec<DkimKey>,
     pub smtp: Smtp,
     pub imap: Imap,
     pub auth: Auth,
@@ -155,6 +157,17 @@ pub struct Mail {
     pub minimum_uid: u32,
     pub message_size_limit: u64,
     pub postmaster: Option<Address>,
+}
+
+/// One of `dkim.keys`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DkimKey {
+    /// Whose mail it signs.
+    pub domain: Domain,
+    /// Where its public half is in the DNS.
+    pub selector: Box<str>,
+    /// A PEM file.
+    pub file: Box<str>,
 }
 
 /// `[smtp]`
@@ -362,6 +375,7 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
             dovecot_ldap: r.optional("maps.dovecot_ldap"),
         },
         srs_domain: srs_domain(r, &hostname, &mail.mailbox_domains),
+        dkim_keys: dkim_keys(r),
         mail,
         smtp: smtp(r),
         imap: Imap {
@@ -526,6 +540,23 @@ fn srs_domain(r: &mut Reader<'_>, hostname: &Domain, ours: &[Domain]) -> Option<
     let default = || ours.iter().find(|it| *it == hostname).or_else(|| ours.first()).cloned();
     let domain = given.or_else(default);
     if r.flag("forward.srs") { domain } else { None }
+}
+
+fn dkim_keys(r: &mut Reader<'_>) -> Vec<DkimKey> {
+    let expected = "a list of lists of domain, selector, file";
+    let keys = r.take("dkim.keys", expected, |value| {
+        let DeValue::Array(keys) = value else { return Err(String::new()) };
+        let each = keys.iter().map(|key| {
+            let texts = reader::list(key.get_ref(), |text| Ok(Box::from(text)))?;
+            let [domain, selector, file] =
+                <[Box<str>; 3]>::try_from(texts).map_err(|_| String::new())?;
+            let domain = Domain::parse(&domain).map_err(|error| error.to_string())?;
+            Domain::parse(&selector).map_err(|_| "the selector is no name".to_string())?;
+            Ok(DkimKey { domain, selector, file })
+        });
+        each.collect()
+    });
+    keys.unwrap_or_default()
 }
 
 fn smtp(r: &mut Reader<'_>) -> Smtp {

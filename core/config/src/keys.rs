@@ -62,6 +62,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("mail", "Mailboxes and messages."),
     ("forward", "Mail that an alias leads to other servers."),
+    ("dkim", "Signatures on what users send to other servers (DKIM)."),
     ("smtp", "Receiving mail, under Postfix's names."),
     ("imap", "Reading mail."),
     ("auth", "Logging in."),
@@ -225,6 +226,11 @@ pub const KEYS: &[Key] = &[
         "forward.srs_domain",
         "\"mail.example.com\"",
         "The domain of those senders; its MX record must lead here, and its SPF record must allow this\nserver. Without it, the hostname if it is in mail.mailbox_domains, else the first one there.",
+    ),
+    unset(
+        "dkim.keys",
+        "[[\"example.com\", \"s1\", \"dkim/example.com.s1.pem\"]]",
+        "Domains of senders, each with a selector and the PEM file of a private key (RSA or Ed25519);\n\"waypost dkim-key DOMAIN SELECTOR\" makes one and prints its DNS record. A domain with a key of\neach kind gets both signatures. Signed is mail that comes by a login, or from mynetworks, when the\ndomain in From has a key here; by a login, MAIL FROM must be of that domain, too.",
     ),
     key(
         "smtp.banner",

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use waypost_world::{Clock, SystemClock};
 
 use crate::control::command::{self as queue, QueueCommand};
+use crate::dkim::{self, DkimKey};
 use crate::files::ConfigFile;
 use crate::listen::ListenError;
 use crate::log;
@@ -60,6 +61,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Make a key for DKIM signatures and print its DNS record
+    DkimKey(DkimKey),
     /// Print a waypost.toml with every setting, documented
     Reference,
 }
@@ -91,6 +94,7 @@ pub fn main(run: impl FnOnce(Arc<Server>) -> io::Result<()>) -> ExitCode {
         Command::Queue(command) => queue::run(&command),
         // Taken above, with its own grammar.
         Command::Sendmail { .. } => Ok(ExitCode::from(64)),
+        Command::DkimKey(arguments) => dkim::make(&arguments),
         Command::Reference => {
             print!("{}", waypost_config::reference());
             Ok(ExitCode::SUCCESS)

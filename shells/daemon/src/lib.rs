@@ -25,6 +25,7 @@ mod admin;
 mod cli;
 mod control;
 mod dial;
+mod dkim;
 mod files;
 mod listen;
 mod log;

@@ -3,12 +3,15 @@
 mod common;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use common::remote::everywhere;
 use common::{Place, client, route, send};
-use waypost_mail::{Client, Peer};
+use waypost_mail::{Client, Domain, Peer};
 use waypost_route::rate::Rates;
 use waypost_world::World;
+use waypost_world::signer::{Message, SignError, Signer};
 
 /// A client of a service for users.
 fn user(login: Option<&str>) -> Client {
@@ -194,4 +197,60 @@ fn only_what_is_accepted_counts() {
     assert!(route(&world, &client, from, "mail000@example.com").is_ok());
     let reply = route(&world, &client, from, "mail000@example.com").unwrap_err();
     assert_eq!(reply.code, 450);
+}
+
+/// Names what it is given.
+struct Stamp;
+
+impl Signer for Stamp {
+    fn signs(&self, domain: &Domain) -> bool {
+        domain.as_str() == "example.com"
+    }
+
+    fn sign(&self, domain: &Domain, header: &[u8], rest: Message<'_>) -> Result<String, SignError> {
+        let mut octets = header.len();
+        rest(&mut |piece| octets += piece.len())?;
+        Ok(format!("X-Signed: {domain} {octets}\r\n"))
+    }
+}
+
+#[test]
+fn what_leaves_is_signed() {
+    let place = Place::new();
+    let mut settings = place.settings();
+    let (carrier, deliveries) = everywhere();
+    settings.carrier = Some(carrier);
+    settings.signer = Some(Arc::new(Stamp));
+    let world = World::start(settings).unwrap();
+    let mail001 = user(Some("mail001"));
+    let sent = |client: &Client, from: &str, to: &str, author: &str| {
+        let text = format!("From: {author}\r\nDate: x\r\nMessage-ID: <1@x>\r\n\r\nbody\r\n");
+        send(&world, client, from, to, &text).unwrap();
+        let got = deliveries.next().text;
+        let at = got.find("From: ").unwrap();
+        assert_eq!(got[at..], text);
+        (got.lines().next().unwrap().to_owned(), text.len())
+    };
+    let (ours, there) = ("mail001@example.com", "a@remote.test");
+    let (top, octets) = sent(&mail001, ours, there, ours);
+    assert_eq!(top, format!("X-Signed: example.com {octets}"));
+    // Neither a domain without key, nor one that the login has not shown to be its own, nor mail of
+    // others.
+    for (client, from, to, author) in [
+        (&mail001, "info@example.org", there, "info@example.org"),
+        (&mail001, "info@example.org", there, ours),
+        (&mail001, ours, there, "mail001@example.com, a@b.test"),
+    ] {
+        let (top, _) = sent(client, from, to, author);
+        assert!(top.starts_with("Received: "), "{top}");
+    }
+    let (top, _) = sent(&client(None), "a@b.test", "forward@example.com", ours);
+    assert_eq!(top, "Delivered-To: forward@example.com");
+    // mynetworks may sign for every domain of ours.
+    let trusted = Peer { ip: IpAddr::from([127, 0, 0, 1]), ..client(None).peer };
+    let trusted = Client { peer: trusted, ..client(None) };
+    assert!(sent(&trusted, "a@b.test", there, ours).0.starts_with("X-Signed: example.com"));
+    // In mailboxes here there is no signature.
+    send(&world, &mail001, ours, "mail000@example.com", BARE).unwrap();
+    assert!(!arrived(&place).0.contains("X-Signed"));
 }

@@ -19,6 +19,7 @@ use waypost_smtp::server as smtp;
 use waypost_world::carrier::Carrier;
 use waypost_world::{Cache, Clock, Settings, World};
 
+use crate::dkim;
 use crate::files::ConfigFile;
 use crate::log;
 use crate::server::StartError;
@@ -159,6 +160,10 @@ fn start(
     };
     settings.check_authors = config.smtp.reject_from_login_mismatch;
     settings.srs_domain = config.srs_domain.clone();
+    let keys = dkim::keys(file)?;
+    if !keys.is_empty() {
+        settings.signer = Some(Arc::new(keys));
+    }
     let limits = &config.limits;
     settings.rates = Rates {
         login: [limits.user_messages_per_hour, limits.user_recipients_per_hour],
