@@ -7,7 +7,7 @@
 //! | `submission.rs` | what is done to a message because a user sends it |
 //! | `rate.rs` | how much one user, or one client, may send |
 //! | `srs.rs` | how forwarded mail leaves, and how its failure notices come back |
-//! | `queue.rs`, `queue_id.rs` | the schedule of what waits in the spool; names of messages |
+//! | `queue/`, `queue_id.rs` | messages that were not delivered at once; names of messages |
 //! | `resolve.rs`, `lookup.rs` | where a recipient leads; what a table says |
 //! | `login.rs` | passwords and accounts |
 //! | `query.rs` | questions of the admin |
