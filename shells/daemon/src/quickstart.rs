@@ -34,6 +34,9 @@ pub(crate) struct Quickstart {
     /// Reading mail, TLS [default: 2993]
     #[arg(long, value_name = "PORT")]
     imaps_port: Option<u16>,
+    /// The stand-in for other servers, and the two ports behind it [default: 2526]
+    #[arg(long, value_name = "PORT")]
+    remote_port: Option<u16>,
 }
 
 /// What was made.
@@ -57,8 +60,9 @@ pub(crate) fn make(options: &Quickstart) -> Result<Made, Box<dyn Error>> {
     if !dir.join("CA.pem").exists() {
         certificates(&dir)?;
     }
+    let config = config(&dir, options.remote_port.unwrap_or(2526));
     for (name, text) in
-        [(LDIF, accounts(&dir, &password)?), (CONFIG, config(&dir)), ("hello.eml", HELLO.into())]
+        [(LDIF, accounts(&dir, &password)?), (CONFIG, config), ("hello.eml", HELLO.into())]
     {
         if !dir.join(name).exists() {
             write(&dir.join(name), &text, 0o600)?;
@@ -121,7 +125,8 @@ fn random() -> Result<String, Box<dyn Error>> {
     Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
 }
 
-/// A CA of our own, and a certificate of it. The CA's key is not kept.
+/// A CA of our own, a certificate of it for us and one for the stand-in for other servers, and one
+/// of nobody. The CA's key is not kept.
 fn certificates(dir: &Path) -> Result<(), Box<dyn Error>> {
     let mut ca = CertificateParams::new(Vec::new())?;
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -129,14 +134,26 @@ fn certificates(dir: &Path) -> Result<(), Box<dyn Error>> {
     ca.distinguished_name.push(DnType::CommonName, "Waypost quickstart CA");
     let ca_key = KeyPair::generate()?;
     let ca_certificate = ca.self_signed(&ca_key)?;
-    let names = ["mail.example.com", "localhost", "127.0.0.1"];
-    let mut server = CertificateParams::new(names.map(String::from))?;
-    server.distinguished_name.push(DnType::CommonName, "mail.example.com");
-    server.use_authority_key_identifier_extension = true;
-    let key = KeyPair::generate()?;
-    let certificate = server.signed_by(&key, &Issuer::new(ca, ca_key))?;
-    write(&dir.join("server.key"), &key.serialize_pem(), 0o600)?;
-    write(&dir.join("server.crt"), &certificate.pem(), 0o644)?;
+    let issuer = Issuer::new(ca, ca_key);
+    fs::create_dir_all(dir.join("remote"))?;
+    for (name, file, signed) in [
+        ("mail.example.com", "server", true),
+        ("mx.remote.test", "remote/remote", true),
+        ("mx.selfsigned.test", "remote/selfsigned", false),
+    ] {
+        let mut host = CertificateParams::new([name, "localhost", "127.0.0.1"].map(String::from))?;
+        host.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate()?;
+        let certificate = match signed {
+            true => {
+                host.use_authority_key_identifier_extension = true;
+                host.signed_by(&key, &issuer)?
+            }
+            false => host.self_signed(&key)?,
+        };
+        write(&dir.join(format!("{file}.key")), &key.serialize_pem(), 0o600)?;
+        write(&dir.join(format!("{file}.crt")), &certificate.pem(), 0o644)?;
+    }
     write(&dir.join("CA.pem"), &ca_certificate.pem(), 0o644)
 }
 
@@ -167,6 +184,10 @@ fn accounts(dir: &Path, password: &str) -> Result<String, Box<dyn Error>> {
         }
         text += &format!("maildrop: {name}@mail.example.com\n{}\n", user_password(password)?);
     }
+    text += "\n# An alias that leads to another server.\n\
+        dn: uid=forward,ou=Mail,dc=example,dc=com\nobjectClass: account\n\
+        objectClass: postfixUser\nobjectClass: top\nuid: forward\n\
+        mailacceptinggeneralid: forward@example.com\nmaildrop: someone@remote.test\n";
     Ok(text)
 }
 
@@ -190,7 +211,8 @@ fn change_passwords(ldif: &Path, password: &str) -> Result<(), Box<dyn Error>> {
     write(ldif, &text, 0o600)
 }
 
-fn config(dir: &Path) -> String {
+fn config(dir: &Path, remote: u16) -> String {
+    let [tls, none, bad] = [remote, remote + 1, remote + 2];
     format!(
         "# Made by waypost quickstart. Every setting there is: waypost reference\n\
          hostname = \"mail.example.com\"\n\n\
@@ -207,7 +229,17 @@ fn config(dir: &Path) -> String {
          [mail]\n\
          allowed_bases = ['{}']\n\n\
          [spool]\n\
-         directory = \"spool\"\n",
+         directory = \"spool\"\n\n\
+         # A stand-in for other servers takes mail for these: with TLS, without it, and with a\n\
+         # certificate that nobody has signed.\n\
+         [relay]\n\
+         transport_maps = [\n    [\"remote.test\", \"[localhost]:{tls}\"],\n    \
+         [\"notls.test\", \"[localhost]:{none}\"],\n    \
+         [\"selfsigned.test\", \"[localhost]:{bad}\"],\n]\n\
+         smtp_tls_CAfile = \"CA.pem\"\n\
+         smtp_tls_policy_maps = [\n    [\"[localhost]:{tls}\", \"verify\"],\n    \
+         [\"[localhost]:{none}\", \"encrypt\"],\n    \
+         [\"[localhost]:{bad}\", \"verify\"],\n]\n",
         dir.join("mail").display()
     )
 }
@@ -293,6 +325,7 @@ mod tests {
             submission_port: None,
             submissions_port: None,
             imaps_port: None,
+            remote_port: None,
         }
     }
 
