@@ -4,7 +4,9 @@ use super::script::Tls;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 /// An authority, and what it has signed.
@@ -29,6 +31,18 @@ impl Certificates {
     /// The authority's certificate.
     pub fn pem(&self) -> String {
         self.authority.pem()
+    }
+
+    /// A good certificate for a name and its key, as `PATH.crt` and `PATH.key`.
+    ///
+    /// # Errors
+    /// Those of the key generator and of the file system.
+    pub fn files(&self, name: &str, path: &Path) -> io::Result<()> {
+        let key = KeyPair::generate().map_err(io::Error::other)?;
+        let certificate =
+            named(name)?.signed_by(&key, &self.authority).map_err(io::Error::other)?;
+        fs::write(path.with_extension("crt"), certificate.pem())?;
+        fs::write(path.with_extension("key"), key.serialize_pem())
     }
 
     /// What a host of this name and kind has.
@@ -58,4 +72,10 @@ impl Certificates {
             .map_err(io::Error::other)?;
         Ok(Arc::new(config))
     }
+}
+
+fn named(name: &str) -> io::Result<CertificateParams> {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).map_err(io::Error::other)?;
+    params.distinguished_name.push(DnType::CommonName, name);
+    Ok(params)
 }

@@ -1,0 +1,184 @@
+//! Mail out to servers that are not ours: Postfix's smtp-sink, and the rig's stand-in for the world.
+
+use std::fs;
+use std::process::{Child, Command, ExitCode, Stdio};
+use waypost_conformance::remote::outside::{Outside, submit};
+use waypost_conformance::remote::play::MESSAGE;
+use waypost_conformance::report::{self, Case};
+use waypost_conformance::rig::free_ports;
+use waypost_conformance::stage::run as program;
+use waypost_conformance::talk::Smtp;
+
+fn main() -> ExitCode {
+    waypost_conformance::finish(run())
+}
+
+fn run() -> Result<(), String> {
+    let case = |name: &str, check: fn() -> Result<(), String>| Case {
+        name: name.to_owned(),
+        check: Box::new(check),
+    };
+    let cases = [
+        case("smtp-sink", sink),
+        case("the stand-in for the world", stand_in),
+        case("a forward keeps a foreign signature", forward),
+    ];
+    report::run("mail out to others", &cases, 3)
+}
+
+/// A program that ends with this value.
+struct Peer(Child);
+
+impl Peer {
+    fn start(name: &str, arguments: &[&str]) -> Result<Self, String> {
+        let mut command = Command::new(name);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().map(Self).map_err(|e| format!("{name}: {e}"))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn exchanger() -> Vec<(u16, String)> {
+    vec![(10, "mx".to_owned())]
+}
+
+/// Waits for the word on each recipient; all are to be taken in the end.
+fn taken(outside: &Outside, recipients: &[String]) -> Result<(), String> {
+    for recipient in recipients {
+        let to = format!(" to=<{recipient}>,");
+        outside.journal.wait(0, recipient, |line| {
+            (line.contains(&to) && line.contains("status=sent")).then_some(())
+        })?;
+    }
+    Ok(())
+}
+
+fn sink() -> Result<(), String> {
+    const COUNT: usize = 40;
+    let text = |e: std::io::Error| e.to_string();
+    let mut outside = Outside::new().map_err(text)?;
+    let port = free_ports(1)[0];
+    let arguments = ["-u", "nobody", "-8", "-c", &format!("127.0.0.2:{port}"), "100"];
+    let _sink = Peer::start("/usr/sbin/smtp-sink", &arguments)?;
+    outside.domain("sink.test", &exchanger(), port)?;
+    outside.daemon.configure("relay.smtp_connection_cache_time_limit", "\"2s\"").map_err(text)?;
+    outside.daemon.up().map_err(text)?;
+    let stage = outside.stage();
+    let to: Vec<String> = (0..COUNT).map(|n| format!("r{n}@sink.test")).collect();
+    // One message for ten at a time, and one for each.
+    for some in to.chunks(10) {
+        submit(&stage, some, MESSAGE)?;
+    }
+    taken(&outside, &to)?;
+    for one in &to {
+        submit(&stage, std::slice::from_ref(one), MESSAGE)?;
+    }
+    for one in &to {
+        let wanted = format!(" to=<{one}>,");
+        let twice =
+            |line: &str| (line.contains(&wanted) && line.contains("status=sent")).then_some(());
+        outside.journal.wait(1, one, twice)?;
+    }
+    Ok(())
+}
+
+/// The rig's stand-in, with a certificate of our authority.
+struct StandIn {
+    outside: Outside,
+    _peer: Peer,
+}
+
+impl StandIn {
+    fn start(level: &str) -> Result<Self, String> {
+        let text = |e: std::io::Error| e.to_string();
+        let mut outside = Outside::new().map_err(text)?;
+        let dir = outside.daemon.dir().to_owned();
+        fs::create_dir(dir.join("arrived")).map_err(text)?;
+        for name in ["remote", "selfsigned"] {
+            outside.certificates.files("mx.remote.test", &dir.join(name)).map_err(text)?;
+        }
+        // It takes the two ports after this one, too.
+        let (port, here) = (free_ports(3)[0], dir.display().to_string());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/rig/tools/remote_mta.py");
+        let number = port.to_string();
+        let arguments = [script, "--bind", "127.0.0.2", "--port", &number, "--tls", &here];
+        let arrived = format!("{here}/arrived");
+        let pid = format!("{here}/peer.pid");
+        let more = ["--dir", &arrived, "--pidfile", &pid];
+        let peer = Peer::start("/usr/bin/python3", &[&arguments[..], &more[..]].concat())?;
+        outside.domain("remote.test", &exchanger(), port)?;
+        let level = format!("[[\"remote.test:{port}\", \"{level}\"]]");
+        outside.daemon.configure("relay.smtp_tls_policy_maps", &level).map_err(text)?;
+        outside.daemon.up().map_err(text)?;
+        Ok(Self { outside, _peer: peer })
+    }
+
+    /// What arrived, as text: the envelope, an empty line, the message.
+    fn arrived(&self) -> Result<Vec<String>, String> {
+        let entries = fs::read_dir(self.outside.daemon.dir().join("arrived"));
+        let mut paths: Vec<_> =
+            entries.map_err(|e| e.to_string())?.flatten().map(|e| e.path()).collect();
+        paths.sort();
+        let read = |path: &std::path::PathBuf| fs::read(path).map_err(|e| e.to_string());
+        let all = paths.iter().map(|path| Ok(String::from_utf8_lossy(&read(path)?).into_owned()));
+        all.collect()
+    }
+}
+
+fn stand_in() -> Result<(), String> {
+    let world = StandIn::start("verify")?;
+    let to = ["someone@remote.test".to_owned()];
+    submit(&world.outside.stage(), &to, MESSAGE)?;
+    taken(&world.outside, &to)?;
+    let arrived = world.arrived()?;
+    let [one] = arrived.as_slice() else { return Err(format!("{} messages", arrived.len())) };
+    let (envelope, message) = one.split_once("\r\n").ok_or("no envelope")?;
+    for part in ["helo=mail.example.com", "tls=TLSv1.3", "from=<mail000@example.com>"] {
+        if !envelope.contains(part) {
+            return Err(format!("{part} is not in {envelope}"));
+        }
+    }
+    if message.as_bytes().ends_with(MESSAGE) { Ok(()) } else { Err(format!("changed:\n{message}")) }
+}
+
+/// A message that somebody else has signed goes through forward@example.com to someone@remote.test.
+fn forward() -> Result<(), String> {
+    let world = StandIn::start("verify")?;
+    let dir = world.outside.daemon.dir();
+    let key = dir.join("dkim.pem").display().to_string();
+    program("openssl", &["genrsa", "-traditional", "-out", &key, "2048"], b"")?;
+    let public = program("openssl", &["rsa", "-in", &key, "-pubout"], b"")?;
+    let public: String = public.lines().filter(|line| !line.starts_with('-')).collect();
+    let helper = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/dkim_message.py");
+    let dkim = |arguments: &[&str], message: &[u8]| {
+        program("/usr/bin/python3", &[&[helper], arguments].concat(), message)
+    };
+    let message = String::from_utf8_lossy(MESSAGE).replace("example.com", "elsewhere.test");
+    let signed = dkim(&["sign", &key, "s1", "elsewhere.test"], message.as_bytes())?;
+    let mut smtp = Smtp::greeted(&world.outside.stage())?;
+    let stuffed = signed.replace("\r\n.", "\r\n..");
+    smtp.message("forward@example.com", stuffed.strip_suffix("\r\n").ok_or("no end")?)?;
+    taken(&world.outside, &["someone@remote.test".to_owned()])?;
+    let arrived = world.arrived()?;
+    let [one] = arrived.as_slice() else { return Err(format!("{} messages", arrived.len())) };
+    let (envelope, message) = one.split_once("\r\n").ok_or("no envelope")?;
+    let rewritten = envelope.contains("from=<SRS0=")
+        && envelope.contains("=elsewhere.test=someone@mail.example.com>");
+    if !rewritten {
+        return Err(format!("the sender is not rewritten: {envelope}"));
+    }
+    let record = format!("v=DKIM1; k=rsa; p={public}");
+    let verify = ["verify", "s1", "elsewhere.test", &record];
+    dkim(&verify, message.as_bytes()).map_err(|e| format!("{e}\n{message}"))?;
+    // The check can fail.
+    match dkim(&verify, message.replace("Hello.", "Hallo.").as_bytes()) {
+        Ok(_) => Err("a changed message is taken for signed".into()),
+        Err(_) => Ok(()),
+    }
+}
