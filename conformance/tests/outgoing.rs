@@ -21,10 +21,11 @@ fn run() -> Result<(), String> {
     };
     let cases = [
         case("a refusal comes back to the sender", refused),
+        case("a delay is told to the sender, and then the end", delayed),
         case("what waits is listed, and tried again on demand", listed),
         case("one connection for two messages", reused),
     ];
-    report::run("mail out", &cases, 3)
+    report::run("mail out", &cases, 4)
 }
 
 /// A daemon that runs, and the hosts of one case.
@@ -119,9 +120,53 @@ fn refused() -> Result<(), String> {
     nothing_waits(&world.outside)
 }
 
+/// Nobody listens: a warning after a second, a report after four.
+fn delayed() -> Result<(), String> {
+    let world = World::new(
+        "@ subject: nobody listens\n@ mx: 10 dead\n",
+        &[("spool.delay_warning_time", "\"1s\""), ("spool.maximal_queue_lifetime", "\"4s\"")],
+    )?;
+    world.submit()?;
+    let stage = world.outside.stage();
+    stage.wait_for(&sender(), 2)?;
+    let reports = stage.messages(&sender());
+    let reports: Vec<_> = reports.iter().map(|bytes| String::from_utf8_lossy(bytes)).collect();
+    let with = |action: &str| {
+        let line = format!("\nAction: {action}\n");
+        let found = reports.iter().find(|report| report.contains(&line));
+        found.ok_or_else(|| format!("no report {action}:\n{}", reports.join("\n")))
+    };
+    let golden = include_str!("../dsn/dsn-delay-warning.eml");
+    let (ours, theirs) = (machine_part(with("delayed")?)?, machine_part(golden)?);
+    if let Some(missing) = theirs.keys().find(|name| {
+        // Theirs was expanded from an alias.
+        *name != "original-recipient" && !ours.contains_key(*name)
+    }) {
+        return Err(format!("no {missing} in {ours:#?}"));
+    }
+    for report in [with("delayed")?, with("failed")?] {
+        let part = machine_part(report)?;
+        let status = part.get("status").map(String::as_str);
+        let text = part.get("diagnostic-code").map(String::as_str).unwrap_or_default();
+        if status != Some("4.4.1") || !text.ends_with("Connection refused") {
+            return Err(format!("not why: {part:#?}"));
+        }
+    }
+    nothing_waits(&world.outside)
+}
+
+/// In the end the queue is empty.
 fn nothing_waits(outside: &Outside) -> Result<(), String> {
-    let listed = outside.daemon.ask(&["queue", "list", "--json"])?;
-    if listed.trim().is_empty() { Ok(()) } else { Err(format!("it still waits: {listed}")) }
+    let started = Instant::now();
+    loop {
+        let listed = outside.daemon.ask(&["queue", "list", "--json"])?;
+        if listed.trim().is_empty() {
+            return Ok(());
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(format!("it still waits: {listed}"));
+        }
+    }
 }
 
 fn listed() -> Result<(), String> {
