@@ -98,7 +98,6 @@ fn check(accepted: &[String], host: &Moody, kills: &[Instant]) -> Result<(), Str
                 Answer::Said | Answer::Heard => {
                     let kill = kills.iter().find(|kill| **kill > one.at);
                     let left = kill.map(|kill| kill.duration_since(one.at));
-                    println!("{name}: {:?} {left:?}", one.answer);
                     if left.is_none_or(|left| left > WRITE) {
                         return Err(format!("{name} arrives again, {left:?} before a kill"));
                     }
