@@ -78,7 +78,7 @@ use bytes::Bytes;
 use waypost_imap::server as imap;
 use waypost_machine::{Answer, Secret};
 use waypost_mail::srs::Srs;
-use waypost_queue::{Command, ListedDestination, QueueId, Selection};
+use waypost_queue::{Command, Listed, ListedDestination, QueueId, Selection};
 use waypost_route::Policy;
 use waypost_route::rate::RateLimiter;
 use waypost_sasl::{Credentials, Verified};
@@ -101,6 +101,7 @@ pub use event::{Agent, Attempt, Event, Log, Status};
 pub use rest::{AtRest, Queued, RestError};
 pub use run::login::AuthTest;
 pub use run::query::QueryError;
+pub use run::queue::QueueError;
 pub use settings::{Cache, Logins, Settings, Source, Spool};
 
 /// Threads that compare passwords with hashes.
@@ -332,34 +333,50 @@ impl World {
     }
 
     /// Lists messages in the queue, in the order of their names, which is that of their arrival.
-    /// One that goes meanwhile is left out.
-    pub fn queue(&self, selection: Selection, done: impl FnOnce(Vec<Queued>) + Send + 'static) {
-        self.inner.queue.list(&self.inner, selection, Box::new(done));
+    /// [`queue_entries`](Self::queue_entries) tells more of some of them.
+    pub fn queue(
+        &self,
+        selection: Selection,
+        done: impl FnOnce(Result<Vec<Listed>, QueueError>) + Send + 'static,
+    ) {
+        self.inner.queue.list(selection, Box::new(done));
+    }
+
+    /// Reads the entries of these messages; all are held in memory, so ask for a few at a time. One
+    /// that went meanwhile is left out, one that cannot be read stands there with the reason.
+    pub fn queue_entries(
+        &self,
+        listed: Vec<Listed>,
+        done: impl FnOnce(Result<Vec<Result<Queued, QueueError>>, QueueError>) + Send + 'static,
+    ) {
+        Queue::entries(&self.inner, listed, Box::new(done));
     }
 
     /// Lists the destinations that something is known of.
-    pub fn destinations(&self, done: impl FnOnce(Vec<ListedDestination>) + Send + 'static) {
+    pub fn destinations(
+        &self,
+        done: impl FnOnce(Result<Vec<ListedDestination>, QueueError>) + Send + 'static,
+    ) {
         self.inner.queue.destinations(Box::new(done));
     }
 
     /// Does what the admin wants with messages in the queue; `done` gets the number of those that
     /// it changed.
-    pub fn queue_command(&self, command: Command, done: impl FnOnce(usize) + Send + 'static) {
+    pub fn queue_command(
+        &self,
+        command: Command,
+        done: impl FnOnce(Result<usize, QueueError>) + Send + 'static,
+    ) {
         self.inner.queue.command(command, Box::new(done));
     }
 
     /// The text of a message in the queue, CRLF line ends; `None` when it is not there.
-    pub fn queue_body(&self, id: QueueId, done: impl FnOnce(Option<Bytes>) + Send + 'static) {
-        let done = promise::Sure::new(Box::new(done), || None);
-        let world = Arc::clone(&self.inner);
-        self.inner.files.submit(None, move || {
-            let spool = &world.queue.spool;
-            let mut text = Vec::new();
-            let mut each = |piece: Bytes| text.extend_from_slice(&piece);
-            let read =
-                spool.load(id.as_str()).and_then(|entry| spool.read_body(&entry.origin, &mut each));
-            done.keep(read.is_ok().then(|| text.into()));
-        });
+    pub fn queue_body(
+        &self,
+        id: QueueId,
+        done: impl FnOnce(Result<Option<Bytes>, QueueError>) + Send + 'static,
+    ) {
+        Queue::body(&self.inner, id, Box::new(done));
     }
 
     /// How many searches and binds all directories were asked for so far.

@@ -244,11 +244,12 @@ fn a_remote_recipient_waits_and_the_others_do_not() {
 
 /// True when nothing in the queue is tried, or about to be.
 fn rests(world: &World) -> bool {
-    let all = wait(|done| world.destinations(done));
+    let all = wait(|done| world.destinations(done)).unwrap();
     all.iter().all(|destination| destination.busy == 0)
         && wait(|done| world.queue(Selection::All, done))
+            .unwrap()
             .iter()
-            .all(|queued| queued.listed.place == waypost_queue::Place::Deferred)
+            .all(|listed| listed.place == waypost_queue::Place::Deferred)
 }
 
 /// Waits until the log has a line that begins so.

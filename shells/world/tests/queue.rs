@@ -12,7 +12,7 @@ use waypost_queue::{Command, Diagnosis, Remote, ReportKind, Selection, SiteState
 use waypost_smtp::client::{Mail, Read};
 use waypost_smtp::server::{self as smtp};
 use waypost_world::carrier::{Carried, Carrier, Consignment, Fate, Passed};
-use waypost_world::{Event, Queued, Status, World};
+use waypost_world::{Event, QueueError, Queued, Status, World};
 
 const TEXT: &str = "From: <a@b>\r\nMessage-ID: <1@x>\r\nSubject: it\r\n\r\nHello.\r\n";
 
@@ -154,7 +154,9 @@ impl Stage {
     }
 
     fn queue(&self) -> Vec<Queued> {
-        wait(|done| self.world.queue(Selection::All, done))
+        let listed = wait(|done| self.world.queue(Selection::All, done)).unwrap();
+        let entries = wait(|done| self.world.queue_entries(listed, done)).unwrap();
+        entries.into_iter().map(Result::unwrap).collect()
     }
 
     /// Waits until all that is in the queue waits for its time, or is held.
@@ -176,7 +178,7 @@ impl Stage {
     }
 
     fn command(&self, command: Command) -> usize {
-        wait(|done| self.world.queue_command(command, done))
+        wait(|done| self.world.queue_command(command, done)).unwrap()
     }
 
     /// The one report in the mailbox of mail001.
@@ -341,7 +343,8 @@ fn the_body_is_read_in_pieces() {
     let text = String::from_utf8(text).unwrap();
     assert!(text.starts_with("Received: from client.example.net") && text.ends_with(TEXT));
     let queued = stage.queue();
-    let listed = wait(|done| stage.world.queue_body(queued[0].listed.id, done)).unwrap();
+    let id = queued[0].listed.id;
+    let listed = wait(|done| stage.world.queue_body(id, done)).unwrap().unwrap();
     assert_eq!(listed, text.as_bytes());
     stage.others.end(Mood::Sent { notifies: true });
     stage.until_empty();
@@ -600,13 +603,11 @@ fn the_admin_holds_releases_retries_expires_and_drops() {
     stage.until_count("smtp: to=<u0@d0.test>", 2);
     stage.until_rest();
     assert_eq!(held(&stage), 2);
-    let named: Vec<_> = wait(|done| {
-        stage.world.queue(Selection::Nexthop("d0.test".into()), done);
-    });
-    assert_eq!(named.iter().map(|queued| queued.listed.id).collect::<Vec<_>>(), [*a]);
+    let named = wait(|done| stage.world.queue(Selection::Nexthop("d0.test".into()), done)).unwrap();
+    assert_eq!(named.iter().map(|listed| listed.id).collect::<Vec<_>>(), [*a]);
     assert_eq!(stage.command(Command::Retry(Selection::Id(*a))), 1);
     stage.until_count("smtp: to=<u0@d0.test>", 3);
-    let destinations = wait(|done| stage.world.destinations(done));
+    let destinations = wait(|done| stage.world.destinations(done)).unwrap();
     assert!(destinations.iter().any(|it| &*it.destination.nexthop == "d1.test"));
     assert_eq!(stage.command(Command::Drop(Selection::Id(*b))), 1);
     stage.until("removed");
@@ -619,10 +620,35 @@ fn the_admin_holds_releases_retries_expires_and_drops() {
     assert_eq!(stage.place.new_mail("mail001").len(), 1);
     let none = "none".parse().unwrap();
     assert_eq!(stage.command(Command::Drop(Selection::Id(none))), 0);
-    assert_eq!(wait(|done| stage.world.queue_body(none, done)), None);
+    assert_eq!(wait(|done| stage.world.queue_body(none, done)), Ok(None));
     stage.world.stop();
-    assert_eq!(stage.command(Command::Drop(Selection::All)), 0, "nobody is there");
-    assert!(stage.queue().is_empty());
+    let stopped = Some(QueueError::Stopped);
+    let drop = Command::Drop(Selection::All);
+    assert_eq!(wait(|done| stage.world.queue_command(drop, done)).err(), stopped);
+    assert_eq!(wait(|done| stage.world.queue(Selection::All, done)).err(), stopped);
+    assert_eq!(wait(|done| stage.world.queue_entries(Vec::new(), done)).err(), stopped);
+    assert_eq!(wait(|done| stage.world.destinations(done)).err(), stopped);
+    assert_eq!(wait(|done| stage.world.queue_body(*a, done)).err(), stopped);
+}
+
+#[test]
+fn a_message_that_cannot_be_read_hides_no_other() {
+    let stage = Stage::new(Mood::Deferred);
+    for n in 0..2 {
+        stage.send("mail001@example.com", vec![remote(&format!("u{n}@d{n}.test"))]);
+    }
+    stage.until_count("smtp: to=", 2);
+    stage.until_rest();
+    let listed = wait(|done| stage.world.queue(Selection::All, done)).unwrap();
+    let [bad, good] = listed.as_slice() else { panic!("{listed:?}") };
+    let path = stage.place.spool().join(format!("{}.entry", bad.id));
+    std::fs::write(path, "nonsense\n").unwrap();
+    let told = wait(|done| stage.world.queue_entries(vec![*bad, *good], done)).unwrap();
+    let [Err(QueueError::Unreadable(why)), Ok(queued)] = told.as_slice() else {
+        panic!("{told:?}")
+    };
+    assert!(why.contains(bad.id.as_str()), "{why}");
+    assert_eq!(queued.listed.id, good.id);
 }
 
 #[test]
@@ -679,7 +705,7 @@ fn a_destination_that_is_down_is_left_alone() {
         "error: to=<y@remote.test>, orig_to=<y@remote.test>, relay=none, dsn=4.4.1, \
          status=deferred (delivery temporarily suspended: connect to mx.remote.test",
     );
-    let destinations = wait(|done| stage.world.destinations(done));
+    let destinations = wait(|done| stage.world.destinations(done)).unwrap();
     assert!(destinations[0].dead.is_some());
 }
 

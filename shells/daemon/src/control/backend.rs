@@ -9,12 +9,14 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use waypost_queue::{Command, ListedDestination, QueueId, Selection};
-use waypost_world::{AtRest, Clock, Queued, RestError, SystemClock, World};
+use waypost_world::{AtRest, Clock, QueueError, Queued, RestError, SystemClock, World};
 
 use super::protocol::{Ask, Destination, Line, Message, queue_id};
 
 /// How long the queue manager may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(100);
+/// Messages whose entries are held at the same time.
+const PAGE: usize = 64;
 /// Octets of a message in one line.
 const PIECE: usize = 48 * 1024;
 
@@ -35,6 +37,12 @@ impl From<RestError> for Failed {
     }
 }
 
+impl From<QueueError> for Failed {
+    fn from(error: QueueError) -> Self {
+        Self::Own(error.to_string())
+    }
+}
+
 impl From<String> for Failed {
     fn from(text: String) -> Self {
         Self::Own(text)
@@ -42,6 +50,8 @@ impl From<String> for Failed {
 }
 
 pub(crate) type Each<'a, T> = &'a mut dyn FnMut(T) -> Result<(), Failed>;
+
+type Told<T> = Box<dyn FnOnce(Result<T, QueueError>) + Send>;
 
 /// Messages that wait. May block.
 pub(crate) trait Backend {
@@ -145,14 +155,14 @@ pub(crate) struct Live {
 
 impl Live {
     /// Waits for what comes by callback.
-    fn wait<T: Send + 'static>(ask: impl FnOnce(Box<dyn FnOnce(T) + Send>)) -> Result<T, Failed> {
+    fn wait<T: Send + 'static>(ask: impl FnOnce(Told<T>)) -> Result<T, Failed> {
         let (send, received) = channel();
         ask(Box::new(move |answer| {
             // Nobody waits any more when it took too long.
             let _ = send.send(answer);
         }));
         let late = |_| Failed::Own("the queue manager does not answer in time".into());
-        received.recv_timeout(PATIENCE).map_err(late)
+        Ok(received.recv_timeout(PATIENCE).map_err(late)??)
     }
 }
 
@@ -162,8 +172,19 @@ impl Backend for Live {
     }
 
     fn each(&self, selection: &Selection, each: Each<'_, Queued>) -> Result<(), Failed> {
-        let found = Self::wait(|done| self.world.queue(selection.clone(), done))?;
-        found.into_iter().try_for_each(each)
+        let listed = Self::wait(|done| self.world.queue(selection.clone(), done))?;
+        let mut unreadable = None;
+        for page in listed.chunks(PAGE) {
+            let page = page.to_vec();
+            for queued in Self::wait(|done| self.world.queue_entries(page, done))? {
+                match queued {
+                    Ok(queued) => each(queued)?,
+                    Err(error) => unreadable = unreadable.or(Some(error)),
+                }
+            }
+        }
+        // The others are no less interesting.
+        unreadable.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn command(&self, command: Command) -> Result<usize, Failed> {

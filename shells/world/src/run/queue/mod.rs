@@ -11,6 +11,7 @@
 //! | `record.rs` | the spool is told what happened |
 //! | `report.rs` | the sender is told |
 //! | `gather.rs` | waiting for several answers |
+//! | `look.rs` | what the admin sees |
 //!
 //! The thread never waits for anything but its next task: work on files is done by the file pool,
 //! in order for each message.
@@ -18,6 +19,7 @@
 mod attempt;
 mod gather;
 mod local;
+mod look;
 mod record;
 mod remote;
 mod report;
@@ -32,14 +34,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use waypost_machine::{Answer, UnixTime};
-use waypost_queue::{Answered, Arrival, Command, Entry, ListedDestination, Selection};
+use waypost_queue::{Answered, Arrival, Command, Entry, Selection};
 
 use crate::promise::Sure;
-use crate::rest::Queued;
 use crate::spool::{Spool, SpoolError};
 use crate::{Inner, lock};
 
 use slot::Slot;
+
+pub use look::QueueError;
 
 /// The messages that wait, and the way to the thread that looks after them.
 pub(crate) struct Queue {
@@ -72,7 +75,7 @@ enum Task {
     /// A message that could not be read before.
     Found(Box<Arrival>),
     /// The admin wants something.
-    Command(Command, Sure<usize>),
+    Command(Command, Sure<Result<usize, QueueError>>),
     /// The admin looks.
     Look(Box<dyn FnOnce(&waypost_queue::Queue) + Send>),
     /// The clock has been moved.
@@ -179,41 +182,6 @@ impl Queue {
     /// Looks at the clock.
     pub(crate) fn tick(&self) {
         self.push(Task::Tick);
-    }
-
-    /// Does what the admin wants; `done` gets the number of messages that it changed.
-    pub(crate) fn command(&self, command: Command, done: Box<dyn FnOnce(usize) + Send>) {
-        self.push(Task::Command(command, Sure::new(done, || 0)));
-    }
-
-    /// Lists messages with their entries. One that goes meanwhile is left out.
-    pub(crate) fn list(
-        &self,
-        world: &Arc<Inner>,
-        selection: Selection,
-        done: Box<dyn FnOnce(Vec<Queued>) + Send>,
-    ) {
-        let (world, done) = (Arc::clone(world), Sure::new(done, Vec::new));
-        self.push(Task::Look(Box::new(move |machine| {
-            let mut listed: Vec<_> = machine.listing(&selection).collect();
-            listed.sort_unstable_by_key(|it| it.id);
-            let worker = Arc::clone(&world);
-            worker.files.submit(None, move || {
-                let load = |listed: waypost_queue::Listed| {
-                    let entry = world.queue.spool.load(listed.id.as_str()).ok()?;
-                    Some(Queued { listed, entry: Arc::new(entry) })
-                };
-                done.keep(listed.into_iter().filter_map(load).collect());
-            });
-        })));
-    }
-
-    /// Lists the destinations that something is known of.
-    pub(crate) fn destinations(&self, done: Box<dyn FnOnce(Vec<ListedDestination>) + Send>) {
-        let done = Sure::new(done, Vec::new);
-        self.push(Task::Look(Box::new(move |machine| {
-            done.keep(machine.destinations().collect());
-        })));
     }
 
     /// Ends the thread: what is under way is written down as far as it ends in time; nothing new is

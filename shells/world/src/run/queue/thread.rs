@@ -14,7 +14,7 @@ use super::attempt::{Attempt, active, expired};
 use super::record::{record, remove};
 use super::report::report;
 use super::slot::{Due, Slot};
-use super::{How, Queue, Submitted, Task};
+use super::{How, Queue, QueueError, Submitted, Task};
 use crate::event::Event;
 use crate::promise::Sure;
 use crate::{Inner, lock};
@@ -32,7 +32,7 @@ pub(super) struct Driver {
     active: HashMap<QueueId, UnixTime>,
     /// Messages whose first `queue active` stands in the log.
     announced: HashSet<QueueId>,
-    commands: HashMap<u64, Sure<usize>>,
+    commands: HashMap<u64, Sure<Result<usize, QueueError>>>,
     last_command: u64,
     /// When it is too late for what is under way.
     end: Option<Instant>,
@@ -228,7 +228,7 @@ impl Driver {
             Fact::Alive(destination) => tracing::debug!("{destination}: is tried again"),
             Fact::Commanded { command, messages } => {
                 if let Some(done) = self.commands.remove(&command) {
-                    done.keep(messages);
+                    done.keep(Ok(messages));
                 }
             }
         }
