@@ -6,7 +6,9 @@
 //!    next, as long as there are any, and no more than `session_limit` were talked to. Once some
 //!    host has taken the message for anybody, that ends: the others wait for another attempt, and
 //!    what has been done is written down before anything else. A crash while a slow host is waited
-//!    for would make a second copy of it.
+//!    for would make a second copy of it. Nobody is kept from the other hosts for ever: the next
+//!    attempt is for the others alone, each attempt that ends so makes them fewer, and the one in
+//!    which the first host takes nobody goes on to the second.
 //! 3. A host that takes only so many recipients gets the others at once, on the same connection.
 //! 4. TLS that was a mere wish and has failed is left out, once.
 
@@ -76,6 +78,30 @@ enum Phase {
     Over,
 }
 
+/// How much a word tells: how far we came with the host that it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Depth {
+    /// There was no connection, or not even a host.
+    Outside,
+    /// We did not want one: the host cannot give the proof that is wanted.
+    Unsafe,
+    /// It was talked to, up to here.
+    Inside(Stage),
+}
+
+/// What is known of a recipient so far.
+struct Word {
+    passed: Passed,
+    depth: Depth,
+}
+
+impl Word {
+    /// It is a deferral that tells more than what comes from so far.
+    fn outdoes(&self, depth: Depth) -> bool {
+        self.passed.fate == Fate::Deferred && self.depth > depth
+    }
+}
+
 /// See the module.
 pub(crate) struct Attempt {
     mail: Arc<Mail>,
@@ -83,7 +109,7 @@ pub(crate) struct Attempt {
     port: u16,
     session_limit: usize,
     /// The last word on each recipient; for those in `open` it is not final.
-    words: Vec<Option<Passed>>,
+    words: Vec<Option<Word>>,
     /// Places of recipients that have no final word.
     open: Vec<usize>,
     /// Places of those that the host at hand is given.
@@ -100,8 +126,8 @@ pub(crate) struct Attempt {
     stopping: bool,
     /// A host has taken or refused mail.
     alive: bool,
-    /// The last trouble that was about a host.
-    dead: Option<Arc<Diagnosis>>,
+    /// The trouble that was about a host: the one that tells most; of equals, the last.
+    dead: Option<(Depth, Arc<Diagnosis>)>,
 }
 
 impl Attempt {
@@ -109,7 +135,7 @@ impl Attempt {
     pub(crate) fn new(mail: Arc<Mail>, started: Time, port: u16, session_limit: usize) -> Self {
         let open: Vec<usize> = (0..mail.recipients.len()).collect();
         Self {
-            words: vec![None; open.len()],
+            words: open.iter().map(|_| None).collect(),
             tried: open.clone(),
             open,
             mail,
@@ -159,16 +185,18 @@ impl Attempt {
             Input::Route(Err(NoRoute { status, reason })) => {
                 let diagnosis = Arc::new(Diagnosis::own(status, reason));
                 if status.0 != 5 {
-                    self.dead = Some(Arc::clone(&diagnosis));
+                    self.blame(Depth::Outside, &diagnosis);
                 }
                 self.hosts = Some(VecDeque::new());
-                self.note(now, &diagnosis, "none");
+                self.note(now, &diagnosis, Depth::Outside);
                 self.finish()
             }
-            Input::Unsafe(Refusal { status, reason }) => self.skip(now, status, &reason),
+            Input::Unsafe(Refusal { status, reason }) => {
+                self.skip(now, Depth::Unsafe, status, &reason)
+            }
             Input::Unreachable(reason) => {
                 let text = format!("connect to {}: {reason}", self.place());
-                self.skip(now, Enhanced(4, 4, 1), &text)
+                self.skip(now, Depth::Outside, Enhanced(4, 4, 1), &text)
             }
             Input::Untried => self.untried(now),
             Input::Ended { outcome, remote, optional } => {
@@ -193,7 +221,7 @@ impl Attempt {
             return Action::Wait;
         }
         let text = "delivery was broken off: the mail system is stopping";
-        self.note(now, &Arc::new(Diagnosis::own(Enhanced(4, 3, 2), text)), "none");
+        self.note(now, &Arc::new(Diagnosis::own(Enhanced(4, 3, 2), text)), Depth::Outside);
         self.finish()
     }
 
@@ -218,25 +246,30 @@ impl Attempt {
     }
 
     /// The host at hand will not do.
-    fn skip(&mut self, now: Time, status: Enhanced, text: &str) -> Action {
+    fn skip(&mut self, now: Time, depth: Depth, status: Enhanced, text: &str) -> Action {
         let diagnosis = Arc::new(Diagnosis::own(status, text));
-        self.dead = Some(Arc::clone(&diagnosis));
-        self.note(now, &diagnosis, "none");
+        self.blame(depth, &diagnosis);
+        self.note(now, &diagnosis, depth);
         self.next_host(now)
     }
 
-    /// A finding of our own about all who wait. What a host has said tells more.
-    fn note(&mut self, now: Time, diagnosis: &Arc<Diagnosis>, relay: &str) {
+    /// A host is of no use now.
+    fn blame(&mut self, depth: Depth, diagnosis: &Arc<Diagnosis>) {
+        if self.dead.as_ref().is_none_or(|(before, _)| *before <= depth) {
+            self.dead = Some((depth, Arc::clone(diagnosis)));
+        }
+    }
+
+    /// A finding of our own about all who wait. What a host has said or shown tells more.
+    fn note(&mut self, now: Time, diagnosis: &Arc<Diagnosis>, depth: Depth) {
         let fate = if diagnosis.status.0 == 5 { Fate::Failed } else { Fate::Deferred };
         let delays = [now.since(self.started), Duration::ZERO];
         for at in &self.open {
             let Some(word) = self.words.get_mut(*at) else { continue };
-            let told = word
-                .as_ref()
-                .is_some_and(|word| word.fate == Fate::Deferred && word.diagnosis.remote.is_some());
-            if !told {
+            if !word.as_ref().is_some_and(|word| word.outdoes(depth)) {
                 let diagnosis = Arc::clone(diagnosis);
-                *word = Some(Passed { fate, diagnosis, relay: relay.into(), delays });
+                let passed = Passed { fate, diagnosis, relay: "none".into(), delays };
+                *word = Some(Word { passed, depth });
             }
         }
     }
@@ -259,7 +292,7 @@ impl Attempt {
 
     /// Some host has the message, for somebody.
     fn has_sent(&self) -> bool {
-        self.words.iter().flatten().any(|word| matches!(word.fate, Fate::Sent { .. }))
+        self.words.iter().flatten().any(|word| matches!(word.passed.fate, Fate::Sent { .. }))
     }
 
     /// Whether there may be another host.
@@ -285,7 +318,7 @@ impl Attempt {
             self.met = Some(remote.ip);
         }
         if let Some(trouble) = &outcome.site {
-            self.dead = Some(Arc::new(diagnosis(remote, trouble)));
+            self.blame(Depth::Inside(trouble.stage), &Arc::new(diagnosis(remote, trouble)));
         }
         if outcome.begun.is_some() || outcome.site.is_none() {
             self.sessions += 1;
@@ -330,12 +363,16 @@ impl Attempt {
             }
             let Some(word) = self.words.get_mut(*at) else { continue };
             let passed = words.passed(disposition);
-            // "Not now" by one host outweighs "never" by another that is not the last word.
-            let keep = elsewhere
-                && passed.fate == Fate::Failed
-                && word.as_ref().is_some_and(|word| word.fate == Fate::Deferred);
+            let depth = trouble.map_or(Depth::Outside, |trouble| Depth::Inside(trouble.stage));
+            // Where a host says what others may see differently, "not now" outweighs "never", and
+            // what was said later in a dialogue what was said sooner in another.
+            let keep = trouble.is_some_and(|trouble| trouble.elsewhere)
+                && word.as_ref().is_some_and(|word| match passed.fate {
+                    Fate::Failed => word.outdoes(Depth::Unsafe),
+                    _ => word.outdoes(depth),
+                });
             if !keep {
-                *word = Some(passed);
+                *word = Some(Word { passed, depth });
             }
         }
         // All of them are in order.
@@ -355,11 +392,11 @@ impl Attempt {
         let sent = self.has_sent();
         let words = std::mem::take(&mut self.words);
         let recipients: Vec<Passed> =
-            words.into_iter().map(|word| word.unwrap_or_else(unknown)).collect();
+            words.into_iter().map(|word| word.map_or_else(unknown, |word| word.passed)).collect();
         let site = match self.dead.take() {
             _ if self.alive || sent => SiteState::Alive,
             _ if self.stopping => SiteState::Unknown,
-            Some(reason) => SiteState::Failed(reason),
+            Some((_, reason)) => SiteState::Failed(reason),
             None => SiteState::Unknown,
         };
         Action::Done(Carried { recipients, site })

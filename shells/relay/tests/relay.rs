@@ -121,6 +121,66 @@ fn who_may_do_better_elsewhere_goes_on() {
 }
 
 #[test]
+fn the_reason_is_the_one_that_tells_most() {
+    let greylists = || Mood::saying(&[("RCPT", "450 4.2.0 Greylisted")]);
+    let silly = || Mood { greeting: "554 5.7.1 go away", ..Mood::default() };
+    let off = || TWO.replace("127.0.0.3", "127.0.0.9");
+    let no_tls = "Deferred 4.7.4 TLS is required, but was not offered by host \
+                  mx1.remote.test[127.0.0.2]";
+    let said = |host: &str| {
+        format!(
+            "Deferred 4.2.0 host {host} said: 450 4.2.0 Greylisted (in reply to RCPT TO command)"
+        )
+    };
+    let (one, two_) = ("mx1.remote.test[127.0.0.2]", "mx2.remote.test[127.0.0.3]");
+    for (level, moods, zone, at, text) in [
+        (Level::Encrypt, (Mood::default(), Mood::default()), off(), one, no_tls.to_owned()),
+        (Level::None, (greylists(), silly()), TWO.into(), one, said(one)),
+        (Level::None, (silly(), greylists()), TWO.into(), two_, said(two_)),
+        (Level::None, (greylists(), greylists()), TWO.into(), two_, said(two_)),
+    ] {
+        let (first, _second, hop) = two(moods.0, moods.1);
+        let carried = Bench::secured(&zone, level, |_| {}).send(&hop, &[A]);
+        assert_eq!(words(&carried), [&*text]);
+        let port = first.address.port();
+        assert_eq!(&*carried.recipients[0].relay, format!("{at}:{port}"));
+        if level == Level::Encrypt {
+            let SiteState::Failed(why) = &carried.site else { panic!("{:?}", carried.site) };
+            assert!(text.ends_with(&*why.text), "{why:?}");
+        }
+    }
+}
+
+#[test]
+fn not_now_outweighs_never_where_the_hosts_differ() {
+    // Each might take it: one later, the other never.
+    let greylists = Mood::saying(&[("RCPT", "450 4.2.0 Greylisted")]);
+    let rude = Mood::saying(&[("EHLO", "550 5.7.1 no")]);
+    let rude = Mood { replies: [&rude.replies[..], &[("HELO", "550 5.7.1 no")]].concat(), ..rude };
+    let (_first, second, hop) = two(greylists, rude.clone());
+    let words = Bench::new(TWO, |_| {}).words(&hop, &[A]);
+    assert!(words[0].starts_with("Deferred 4.2.0"), "{words:?}");
+    assert_eq!(second.connections(), 1);
+    // Where nobody says "not now", "never" counts.
+    let (_first, _second, hop) = two(rude.clone(), rude);
+    let words = Bench::new(TWO, |_| {}).words(&hop, &[A]);
+    assert!(words[0].starts_with("Failed 5.7.1 host mx2"), "{words:?}");
+}
+
+#[test]
+fn what_one_host_has_not_taken_comes_to_the_next_in_another_attempt() {
+    let moody = Mood::saying(&[("RCPT TO:<b@", "450 4.2.0 Greylisted")]);
+    let (_first, second, hop) = two(moody, Mood::default());
+    let bench = Bench::new(TWO, |_| {});
+    let words = bench.words(&hop, &[A, B]);
+    assert!(words[0].starts_with("Sent") && words[1].starts_with("Deferred 4.2.0"), "{words:?}");
+    assert_eq!(second.connections(), 0);
+    // What the queue does later: only those that wait.
+    assert!(bench.words(&hop, &[B])[0].starts_with("Sent"));
+    assert_eq!(second.recipients(), [B]);
+}
+
+#[test]
 fn no_more_than_two_hosts_are_talked_to() {
     let moody = || Mood::saying(&[("RCPT", "450 4.2.0 Greylisted")]);
     let (first, second, hop) = two(moody(), moody());

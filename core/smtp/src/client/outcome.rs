@@ -115,8 +115,8 @@ pub enum Cause {
     Stopped,
 }
 
-/// A place in the dialogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// A place in the dialogue; those that come later are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {
     /// Before the greeting.
     Greeting,
@@ -138,10 +138,10 @@ pub enum Stage {
     Data,
     /// The message itself.
     Body,
-    /// The dot after the message.
-    EndOfData,
     /// BDAT, but for the last.
     Chunk,
+    /// The dot after the message.
+    EndOfData,
     /// BDAT LAST.
     LastChunk,
     /// RSET.
