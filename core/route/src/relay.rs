@@ -15,6 +15,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) client: &'a Client,
     pub(crate) sender: &'a ReversePath,
     pub(crate) recipient: &'a Address,
+    /// The recipient is one that we have made, and is ours to take.
+    pub(crate) returned: bool,
 }
 
 impl Attempt<'_> {
@@ -24,6 +26,10 @@ impl Attempt<'_> {
 
     fn in_mynetworks(&self, policy: &Policy) -> bool {
         policy.mynetworks.iter().any(|network| network.contains(self.client.peer.ip))
+    }
+
+    fn is_ours(&self, policy: &Policy, book: &mut Book) -> Result<bool, Stop> {
+        Ok(self.returned || class::is_ours(policy, book, self.recipient)?)
     }
 
     fn sender_address(&self) -> Option<&Address> {
@@ -59,7 +65,7 @@ pub(crate) fn check(
     }
     // Whatever the lists say: no open relay.
     let trusted = attempt.login().is_some() || attempt.in_mynetworks(policy);
-    if !trusted && !class::is_ours(policy, book, attempt.recipient)? {
+    if !trusted && !attempt.is_ours(policy, book)? {
         return Err(Stop::Refuse(reply::relay_denied(attempt.recipient, false)));
     }
     Ok(())
@@ -96,14 +102,14 @@ fn ask(
         Restriction::Defer => Say::Refuse(reply::deferred(recipient)),
         Restriction::DeferUnauthDestination | Restriction::RejectUnauthDestination => {
             let for_good = restriction == Restriction::RejectUnauthDestination;
-            if class::is_ours(policy, book, recipient)? {
+            if attempt.is_ours(policy, book)? {
                 Say::Next
             } else {
                 Say::Refuse(reply::relay_denied(recipient, for_good))
             }
         }
         Restriction::Permit => Say::Permit,
-        Restriction::PermitAuthDestination => permit_if(class::is_ours(policy, book, recipient)?),
+        Restriction::PermitAuthDestination => permit_if(attempt.is_ours(policy, book)?),
         Restriction::PermitMynetworks => permit_if(attempt.in_mynetworks(policy)),
         Restriction::PermitSaslAuthenticated => permit_if(attempt.login().is_some()),
         Restriction::Reject => Say::Refuse(reply::rejected(recipient)),

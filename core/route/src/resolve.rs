@@ -37,6 +37,18 @@ pub enum Request {
         /// RCPT TO.
         recipient: Address,
     },
+    /// RCPT TO with an address that we have made for somebody else's (SRS): may this client send
+    /// from this sender at all, and where does it lead?
+    Returned {
+        /// The session.
+        client: Arc<Client>,
+        /// MAIL FROM.
+        sender: ReversePath,
+        /// RCPT TO.
+        recipient: Address,
+        /// Whom it stands for.
+        to: Address,
+    },
     /// A recipient that was accepted before and has waited ([`Target::Later`]): where does it lead
     /// now? No restriction is asked again.
     Again {
@@ -123,7 +135,7 @@ impl Resolve {
 
     fn recipient(&self) -> &Address {
         match &self.request {
-            Request::Recipient { recipient, .. } => recipient,
+            Request::Recipient { recipient, .. } | Request::Returned { recipient, .. } => recipient,
             Request::Again { to, .. } => to,
             Request::Author { author, .. } => author,
         }
@@ -230,7 +242,7 @@ fn tell(story: &mut Story<'_>, book: &mut Book, request: &Request) -> Result<Ver
     let (start, orig_to) = match request {
         Request::Recipient { client, sender, recipient } => {
             // Has the client a right to send from this sender to this recipient?
-            let attempt = Attempt { client, sender, recipient };
+            let attempt = Attempt { client, sender, recipient, returned: false };
             let mut listed = |book: &mut Book| {
                 let mut ahead = Story { policy, nonsense: Vec::new() };
                 match leads(&mut ahead, book, recipient, recipient)? {
@@ -240,6 +252,11 @@ fn tell(story: &mut Story<'_>, book: &mut Book, request: &Request) -> Result<Ver
             };
             relay::check(policy, book, &attempt, &mut listed)?;
             (recipient, recipient)
+        }
+        Request::Returned { client, sender, recipient, to } => {
+            let attempt = Attempt { client, sender, recipient, returned: true };
+            relay::check(policy, book, &attempt, &mut |_| Ok(()))?;
+            (to, recipient)
         }
         Request::Again { to, orig_to } => (to, orig_to),
         Request::Author { client, author } => return relay::author(policy, book, client, author),

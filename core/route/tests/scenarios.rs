@@ -468,3 +468,30 @@ fn what_has_waited_is_asked_again_without_restrictions() {
     let gone = resolve(&reference(), again(address("nobody@mail.example.com")));
     assert!(shown(&gone.verdict).starts_with("550 5.1.1 <nobody@mail.example.com>"));
 }
+
+/// An address that we have made for somebody else's: the rules about senders hold, and the tables do
+/// not have to know it.
+#[test]
+fn what_comes_back_to_a_rewritten_sender() {
+    let tables = reference();
+    let ask = |login: Option<&str>, from: &str| {
+        let request = Request::Returned {
+            client: client("127.0.1.32", login),
+            sender: path(from),
+            recipient: address("SRS0=hash=TT=remote.test=a%b@mail.example.com"),
+            to: address("a%b@remote.test"),
+        };
+        shown(&resolve(&tables, request).verdict)
+    };
+    for from in ["", "mailer@elsewhere.test"] {
+        assert_eq!(ask(None, from), "a%b@remote.test remote");
+    }
+    assert_eq!(
+        ask(None, "mail000@example.com"),
+        "553 5.7.1 <mail000@example.com>: Sender address rejected: not logged in"
+    );
+    assert_eq!(
+        ask(Some("mail000"), "mail001@example.com"),
+        "553 5.7.1 <mail001@example.com>: Sender address rejected: not owned by user mail000"
+    );
+}

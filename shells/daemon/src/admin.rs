@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 
 use waypost_machine::Secret;
 use waypost_sasl::Verified;
-use waypost_world::{Clock, SystemClock};
+use waypost_world::{Clock, Grade, SystemClock};
 
 use crate::files::ConfigFile;
 use crate::settings::Running;
@@ -17,7 +17,7 @@ use crate::{files, server, settings};
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
-/// Prints one line for each finding; fails when one is bad.
+/// Prints one line for each finding; fails when one is bad, not for warnings.
 pub(crate) fn check(path: &Path) -> Outcome {
     let file = ConfigFile::read(path)?;
     let mut good = true;
@@ -64,7 +64,11 @@ pub(crate) fn check(path: &Path) -> Outcome {
     match open(&file) {
         Ok(Running { world, .. }) => {
             for finding in wait(|done| world.check(done))? {
-                report(finding.good, &finding.text);
+                match finding.grade {
+                    Grade::Good => report(true, &finding.text),
+                    Grade::Warning => println!("warning: {}", finding.text),
+                    Grade::Bad => report(false, &finding.text),
+                }
             }
             world.stop();
         }

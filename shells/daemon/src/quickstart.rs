@@ -227,7 +227,8 @@ fn config(dir: &Path, remote: u16) -> String {
          ldif = \"{LDIF}\"\n\
          search_base = \"ou=Mail,dc=example,dc=com\"\n\n\
          [mail]\n\
-         allowed_bases = ['{}']\n\n\
+         allowed_bases = ['{}']\n\
+         postmaster = \"mail000@example.com\"\n\n\
          [spool]\n\
          directory = \"spool\"\n\n\
          # A stand-in for other servers takes mail for these: with TLS, without it, and with a\n\
@@ -341,6 +342,8 @@ mod tests {
         assert_eq!(fs::read(dir.join("server.key")).unwrap(), key);
         assert_eq!(first.file.config.listen.smtp[0].port(), 4025);
         assert_eq!(first.file.config.listen.imaps[0].port(), 2993);
+        let postmaster = first.file.config.mail.postmaster.as_ref().map(ToString::to_string);
+        assert_eq!(postmaster.as_deref(), Some("mail000@example.com"));
         let mode = |name| fs::metadata(dir.join(name)).unwrap().permissions().mode() & 0o777;
         assert_eq!((mode("server.key"), mode(LDIF), mode(PASSWORD)), (0o600, 0o600, 0o600));
         let text = first.text();

@@ -97,7 +97,7 @@ fn both_signatures_are_good() {
 #[test]
 fn any_text() {
     let (keys, records) = keys();
-    let lines = prop::collection::vec("[ -~\t]{0,12}( |\t| \t )?", 0..6);
+    let lines = prop::collection::vec("[ -~\tä☃]{0,12}( |\t| \t )?", 0..6);
     let strategy = (lines, any::<bool>(), 1usize..30);
     let mut runner = TestRunner::default();
     let mut messages: Vec<String> = Vec::new();

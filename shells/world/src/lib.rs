@@ -155,11 +155,22 @@ pub enum StartError {
     Threads(String),
 }
 
+/// How bad a [`Finding`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Grade {
+    /// As it should be.
+    Good,
+    /// It works, but somebody should look at it.
+    Warning,
+    /// It must be mended.
+    Bad,
+}
+
 /// One line of [`World::check`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// False for something that must be mended.
-    pub good: bool,
+    /// How bad it is.
+    pub grade: Grade,
     /// `virtual_alias_maps: ldap://.. answers`
     pub text: String,
 }

@@ -13,7 +13,7 @@ use waypost_machine::UnixTime;
 use waypost_mail::{Body, Delivery, Envelope, Recipient, Reply, Target, Verdict};
 use waypost_queue::Selection;
 use waypost_smtp::server::{self as smtp, MessageId};
-use waypost_world::{Event, StartError, Status, Unusable, World};
+use waypost_world::{Event, Grade, StartError, Status, Unusable, World};
 
 fn at(secs: i64) -> UnixTime {
     UnixTime { secs, nanos: 0 }
@@ -508,7 +508,7 @@ fn a_torn_entry_is_taken_up() {
     world.check(move |findings| to.send(findings).unwrap());
     let findings = from.recv().unwrap();
     let told = findings.iter().find(|it| it.text.ends_with("corrupt: 1 damaged messages"));
-    assert!(!told.unwrap().good, "{findings:?}");
+    assert_eq!(told.unwrap().grade, Grade::Bad, "{findings:?}");
 }
 
 /// A second server would deliver twice, and remove what this one is writing; questions do neither.

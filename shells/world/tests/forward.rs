@@ -66,6 +66,9 @@ fn there_and_back() {
     );
     assert!(refused("SRS0=x@mail.example.com").ends_with("in virtual mailbox table"));
     assert!(refused("SRS0=aaaa=aa=b.test=c@elsewhere.test").contains("Relay access denied"));
+    // The rules about senders hold here as well.
+    let posing = route(&world, &client(None), "mail000@example.com", &got.sender).unwrap_err();
+    assert!(posing.to_string().ends_with("rejected: not logged in"), "{posing}");
     place.clock.advance(Duration::from_secs(22 * 86_400));
     assert!(refused(&got.sender).ends_with("User unknown (SRS time stamp out of date)"));
 }

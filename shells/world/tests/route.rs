@@ -9,11 +9,11 @@ use common::{Place, address, call, client, credentials, sender, wait};
 use waypost_imap::server as imap;
 use waypost_ldap::{Outcome, Search};
 use waypost_machine::{Ledger, Secret};
-use waypost_mail::{MailHome, Target, Verdict};
+use waypost_mail::{Address, MailHome, Target, Verdict};
 use waypost_sasl::Verified;
 use waypost_smtp::server as smtp;
 use waypost_world::directory::{BindDone, CheckDone, Counts, Directory, SearchDone};
-use waypost_world::{AuthTest, Finding, QueryError, World};
+use waypost_world::{AuthTest, Finding, Grade, QueryError, World};
 
 fn recipient(world: &World, to: &str) -> Verdict {
     recipient_from(world, None, "someone@elsewhere.test", to)
@@ -118,6 +118,10 @@ fn logins() {
         ("nobody", "secret000"),
         ("mail000,ou=Mail", "secret000"),
         ("mail000@example.com", "secret000"),
+        // The directory would take these for the same: limits would count them one by one.
+        (" mail000", "secret000"),
+        ("mail000 ", "secret000"),
+        ("\u{ff4d}ail000", "secret000"),
     ] {
         assert_eq!(verify(&world, user, password), Verified::Denied, "{user}");
     }
@@ -184,8 +188,28 @@ fn questions_of_the_admin() {
     let bad = test("mail000", "x");
     assert_eq!((bad.code, bad.outcome), (Some(49), Verified::Denied));
     let findings: Vec<Finding> = wait(|done| world.check(done));
-    assert!(findings.iter().all(|finding| finding.good), "{findings:?}");
+    assert!(findings.iter().all(|finding| finding.grade < Grade::Bad), "{findings:?}");
     assert!(findings.iter().any(|finding| finding.text.contains("mail.ldif: 13 entries")));
+}
+
+/// Mail for the postmaster of the host itself has to arrive.
+#[test]
+fn who_is_the_postmaster() {
+    for (set, grade, told) in [
+        (None, Grade::Warning, "nobody gets its mail; write under [mail] postmaster = "),
+        (Some("mail000@example.com"), Grade::Good, "somebody gets its mail"),
+        (Some("nobody@example.com"), Grade::Bad, "nobody@example.com leads nowhere"),
+    ] {
+        let place = Place::new();
+        let mut settings = place.settings();
+        settings.policy.postmaster = set.map(|it| Address::parse(it).unwrap());
+        let world = World::start(settings).unwrap();
+        let findings: Vec<Finding> = wait(|done| world.check(done));
+        let one = findings.iter().find(|it| it.text.contains(told)).expect(told);
+        assert_eq!(one.grade, grade);
+        let abuse = recipient(&world, "abuse@example.org");
+        assert_eq!(matches!(abuse, Verdict::Accept(_)), grade == Grade::Good, "{abuse:?}");
+    }
 }
 
 /// A directory that never has the answer.
@@ -219,5 +243,6 @@ fn a_directory_that_is_down_is_never_no_such_user() {
     let query = wait(|done| world.query("virtual_alias_maps", "x@y.test", done));
     assert!(matches!(query, Err(QueryError::Unavailable(why)) if why.contains("it is down")));
     let findings: Vec<Finding> = wait(|done| world.check(done));
-    assert!(findings.iter().any(|finding| !finding.good && finding.text.contains("it is down")));
+    let down = |it: &Finding| it.grade == Grade::Bad && it.text.contains("it is down");
+    assert!(findings.iter().any(down));
 }

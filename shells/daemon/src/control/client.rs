@@ -8,6 +8,7 @@ use std::time::Duration;
 use waypost_world::{AtRest, RestError};
 
 use super::backend::{Resting, answer};
+use super::fits;
 use super::protocol::{Ask, Line, Request, VERSION};
 
 /// A server answers within this time, or something is wrong with it.
@@ -45,7 +46,7 @@ pub(crate) fn ask(
     each: &mut dyn FnMut(Line) -> io::Result<()>,
 ) -> Result<usize, AskError> {
     let socket = || asked.socket.display().to_string();
-    match UnixStream::connect(asked.socket) {
+    match fits(asked.socket).and_then(|()| UnixStream::connect(asked.socket)) {
         Ok(stream) => over(&stream, ask, each),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Err(AskError::NotYours(socket(), error))

@@ -24,7 +24,9 @@ mod show;
 #[cfg(test)]
 mod testing;
 
-use std::path::PathBuf;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 use crate::files::ConfigFile;
 
@@ -33,6 +35,22 @@ pub(crate) use server::Control;
 
 /// Name of the socket in the spool's directory, unless `control.socket` has another place for it.
 const SOCKET: &str = "control";
+
+/// Octets of a socket's path that the system takes (unix(7)), without the zero at its end.
+const LONGEST: usize = 107;
+
+/// Whether the system can have a socket there.
+fn fits(path: &Path) -> io::Result<()> {
+    let length = path.as_os_str().as_bytes().len();
+    if length <= LONGEST {
+        return Ok(());
+    }
+    let text = format!(
+        "the path has {length} octets, and a socket's may have {LONGEST}; write a shorter one as \
+         socket under [control]"
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
 
 /// Where the socket is.
 pub(crate) fn socket(file: &ConfigFile) -> PathBuf {

@@ -15,6 +15,7 @@ use rustix::net::sockopt::socket_peercred;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::backend::{Backend, answer};
+use super::fits;
 use super::protocol::{Line, Request, VERSION, Version};
 
 /// Connections at once.
@@ -23,6 +24,9 @@ const CONNECTIONS: usize = 8;
 const QUESTION: u64 = 4096;
 /// For each reading of the question, and each writing of the answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// After a connection that could not be accepted.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The socket; it ends with this.
 pub(crate) struct Control {
@@ -60,8 +64,14 @@ impl Drop for Control {
 
 /// A socket for its owner alone. Nobody can connect before its mode is right.
 fn listen(path: &Path) -> io::Result<UnixListener> {
-    if fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket()) {
-        fs::remove_file(path)?;
+    fits(path)?;
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path)?,
+        Ok(_) => {
+            let text = "there is something that is no socket; take it away";
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        }
+        Err(_) => {}
     }
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
@@ -72,15 +82,24 @@ fn listen(path: &Path) -> io::Result<UnixListener> {
 
 fn accept(listener: &UnixListener, backend: &Arc<dyn Backend + Send + Sync>) {
     let open = Arc::new(());
+    let mut failing = false;
     loop {
         let stream = match listener.accept() {
-            Ok((stream, _)) => stream,
+            Ok((stream, _)) => {
+                failing = false;
+                stream
+            }
             // Shut down.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
             // The client is gone already, or there are no descriptors left: each connection that
-            // ends gives one back.
+            // ends gives one back. Until then every call fails at once, so it is told once, and
+            // neither log nor processor are to be filled with it.
             Err(error) => {
-                tracing::warn!(target: "waypost", "control socket: {error}");
+                if !failing {
+                    tracing::warn!(target: "waypost", "control socket: {error}");
+                }
+                failing = true;
+                thread::sleep(PAUSE);
                 continue;
             }
         };

@@ -8,7 +8,7 @@ use waypost_queue::{
     Command, Destination, Diagnosis, Listed, ListedDestination, Place, QueueId, Selection,
     Transport,
 };
-use waypost_world::Queued;
+use waypost_world::{AtRest, Queued};
 
 use super::*;
 use crate::control::backend::{Each, Failed};
@@ -196,13 +196,47 @@ fn the_socket_is_for_its_owner_and_goes_with_the_server() {
     drop(second);
     assert!(!path.exists());
     fs::write(&path, "mine").unwrap();
-    assert!(Control::start(&path, backend).is_err());
+    let refused = Control::start(&path, Arc::clone(&backend)).err().unwrap().to_string();
+    assert_eq!(refused, "there is something that is no socket; take it away");
     assert_eq!(fs::read(&path).unwrap(), b"mine");
+    // Nor what a link leads to.
+    let link = served.dir.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert!(Control::start(&link, backend).is_err());
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     for (peer, owner, good) in
         [(0, 0, true), (0, 8, true), (8, 8, true), (8, 0, false), (9, 8, false)]
     {
         assert_eq!(may(peer, owner), good, "{peer} {owner}");
     }
+}
+
+/// The server tells why it has no socket, and who asks is told what to do.
+#[test]
+fn a_path_that_no_socket_can_have() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = |length: usize| {
+        let path = dir.path().join("x".repeat(length - dir.path().as_os_str().len() - 1));
+        assert_eq!(path.as_os_str().len(), length);
+        path
+    };
+    let backend: Arc<dyn Backend + Send + Sync> = Arc::new(Fake::default());
+    drop(Control::start(&name(107), Arc::clone(&backend)).unwrap());
+    let told = Control::start(&name(108), backend).err().unwrap().to_string();
+    assert_eq!(
+        told,
+        "the path has 108 octets, and a socket's may have 107; write a shorter one as socket under \
+         [control]"
+    );
+    // A server that is at work holds the spool.
+    let spool = dir.path().join("spool");
+    let held = AtRest::open(&spool, None).unwrap();
+    let asked = Asked { socket: &name(108), spool: &spool, relayhost: None };
+    let silent = ask(&asked, &Ask::Destinations, &mut |_| Ok(())).unwrap_err();
+    assert!(silent.to_string().ends_with(&told), "{silent}");
+    drop(held);
+    // Without one, nobody needs the socket.
+    assert_eq!(ask(&asked, &Ask::Destinations, &mut |_| Ok(())).unwrap(), 0);
 }
 
 #[test]

@@ -73,6 +73,12 @@ pub(crate) fn check(
         done.keep(denied(None, None, "nobody may log in: no accounts are configured"));
         return;
     };
+    // To the directory `joe ` is `joe`, and there are more such pairs beyond ASCII: what is counted
+    // by name needs one name for one account. Dovecot's `auth_username_chars` has fewer still.
+    if !user.bytes().all(|octet| octet.is_ascii_graphic()) {
+        done.keep(denied(None, None, "the name has blanks or letters that no login has"));
+        return;
+    }
     let (world, user) = (Arc::clone(world), user.to_lowercase());
     let by_address = logins.by_address && user.contains('@');
     let check = Check { world: Arc::clone(&world), logins, user, password, done };

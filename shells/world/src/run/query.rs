@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use waypost_ldap::table;
-use waypost_route::{Looked, Map};
+use waypost_mail::{Address, Verdict};
+use waypost_route::{Looked, Map, Request};
 
+use crate::run::resolve::resolve;
 use crate::spool::CORRUPT;
-use crate::{Finding, Inner, lock};
+use crate::{Finding, Grade, Inner, lock};
 
 /// Why a map has no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +72,7 @@ pub(crate) fn check(world: &Arc<Inner>, done: CheckDone) {
         done: Mutex::new(Some(done)),
     });
     report.settings();
+    ask_for_postmaster(&report);
     for (directory, names) in world.directories() {
         let (report, names) = (Arc::clone(&report), names.join(", "));
         directory.check(Box::new(move |result| {
@@ -82,9 +85,41 @@ pub(crate) fn check(world: &Arc<Inner>, done: CheckDone) {
     }
 }
 
+/// Whether mail for `postmaster` of this host arrives, as it has to (RFC 5321 4.5.1).
+fn ask_for_postmaster(report: &Arc<Report>) {
+    let world = &report.world;
+    let name = format!("postmaster@{}", world.settings.hostname);
+    let Ok(address) = Address::parse(&name) else { return };
+    let report = Arc::clone(report);
+    let tell = Box::new(move |verdict| {
+        let set = report.world.policy.postmaster.as_ref();
+        let (grade, text) = match (verdict, set) {
+            (Verdict::Accept(_), _) => (Grade::Good, format!("{name}: somebody gets its mail")),
+            (Verdict::Refuse(reply), _) if reply.code < 500 => {
+                (Grade::Warning, format!("{name}: {reply}"))
+            }
+            (Verdict::Refuse(_), Some(set)) => {
+                (Grade::Bad, format!("mail.postmaster: {set} leads nowhere"))
+            }
+            (Verdict::Refuse(_), None) => {
+                let what = "nobody gets its mail; write under [mail] postmaster = \"an address\", \
+                    which also gets that of abuse and root where the directory names nobody";
+                (Grade::Warning, format!("{name}: {what}"))
+            }
+        };
+        report.grade(grade, text);
+    });
+    let request = Request::Again { to: address.clone(), orig_to: address };
+    resolve(&world.lookups, &world.settings.clock, &world.policy, request, tell);
+}
+
 impl Report {
     fn add(&self, good: bool, text: String) {
-        lock(&self.findings).push(Finding { good, text });
+        self.grade(if good { Grade::Good } else { Grade::Bad }, text);
+    }
+
+    fn grade(&self, grade: Grade, text: String) {
+        lock(&self.findings).push(Finding { grade, text });
     }
 
     fn settings(&self) {

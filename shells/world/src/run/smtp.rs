@@ -40,7 +40,7 @@ pub(crate) fn run(world: &Arc<Inner>, call: Call, done: Done<smtp::Reply>) {
             });
             let request = match srs::returning(world, &recipient) {
                 None => Request::Recipient { client, sender, recipient },
-                Some(Ok(to)) => Request::Again { to, orig_to: recipient },
+                Some(Ok(to)) => Request::Returned { client, sender, recipient, to },
                 Some(Err(reply)) => return keep(Verdict::Refuse(reply)),
             };
             resolve(&world.lookups, &world.settings.clock, &world.policy, request, keep);
