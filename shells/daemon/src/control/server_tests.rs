@@ -8,7 +8,7 @@ use waypost_queue::{
     Command, Destination, Diagnosis, Listed, ListedDestination, Place, QueueId, Selection,
     Transport,
 };
-use waypost_world::{AtRest, Queued};
+use waypost_world::Queued;
 
 use super::*;
 use crate::control::backend::{Each, Failed};
@@ -230,7 +230,9 @@ fn a_path_that_no_socket_can_have() {
     );
     // A server that is at work holds the spool.
     let spool = dir.path().join("spool");
-    let held = AtRest::open(&spool, None).unwrap();
+    fs::create_dir(&spool).unwrap();
+    let held = fs::File::open(&spool).unwrap();
+    held.lock().unwrap();
     let asked = Asked { socket: &name(108), spool: &spool, relayhost: None };
     let silent = ask(&asked, &Ask::Destinations, &mut |_| Ok(())).unwrap_err();
     assert!(silent.to_string().ends_with(&told), "{silent}");
