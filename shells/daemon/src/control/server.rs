@@ -99,7 +99,7 @@ fn accept(listener: &UnixListener, backend: &Arc<dyn Backend + Send + Sync>) {
                     tracing::warn!(target: "waypost", "control socket: {error}");
                 }
                 failing = true;
-                thread::sleep(PAUSE);
+                thread::park_timeout(PAUSE);
                 continue;
             }
         };
