@@ -41,7 +41,7 @@ pub enum Event {
         info: TlsInfo,
     },
     /// TLS did not come about: `certificate verification failed for mx.remote.test[192.0.2.1]:25:
-    /// self-signed certificate`.
+    /// self-signed certificate`. Or there is none where a policy on trial wants it.
     Insecure {
         /// The words.
         reason: Box<str>,

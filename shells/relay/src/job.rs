@@ -7,8 +7,8 @@ use std::time::Duration;
 use waypost_dns::{Exchanger, Exchangers, Limits, NextHop, NoRoute, Own};
 use waypost_machine::Now;
 use waypost_mail::Enhanced;
-use waypost_smtp::client::{Config, Mail, Next, Remote, Tls};
-use waypost_tls_client::{Handshake, Policy, Refusal};
+use waypost_smtp::client::{Config, Mail, Next, Remote, Stage, Tls, Trouble};
+use waypost_tls_client::{Handshake, Policy, Refusal, UNVERIFIED};
 use waypost_world::carrier::{Body, Carried, Consignment};
 
 use crate::attempt::{Action, Attempt, Input};
@@ -261,12 +261,23 @@ impl Job {
     }
 }
 
+/// The reason, but for what [`Event::Insecure`] has told just before, in a line that tools look for:
+/// what is wrong with a certificate.
+fn brief(trouble: &Trouble) -> Box<str> {
+    match trouble.reason.split_once(": ") {
+        Some((words, _)) if trouble.stage == Stage::Handshake && words == UNVERIFIED => {
+            words.into()
+        }
+        _ => trouble.reason.clone(),
+    }
+}
+
 /// What is to be told of a host's words when they are not the last.
 fn passing(input: &Input) -> Option<Box<str>> {
     match input {
         Input::Ended { outcome, .. } if !outcome.stale => {
             let mut troubles = outcome.recipients.iter().filter_map(|r| r.trouble());
-            troubles.find(|trouble| trouble.elsewhere).map(|trouble| trouble.reason.clone())
+            troubles.find(|trouble| trouble.elsewhere).map(|trouble| brief(trouble))
         }
         Input::Unsafe(refusal) => Some(refusal.reason.clone()),
         _ => None,

@@ -64,6 +64,8 @@ pub struct Line {
     /// [`Call::NextMessage`], while it is open.
     waiting: Option<CallId>,
     fault: Option<Box<str>>,
+    /// There is TLS, or it was said what comes of its absence.
+    told: bool,
     over: bool,
 }
 
@@ -71,7 +73,7 @@ impl Line {
     pub(crate) fn new(job: Arc<Job>, terms: Terms) -> Self {
         let (relay, nexthop) = (Arc::clone(job.relay()), job.nexthop().into());
         let seat = Arc::new(Seat(Mutex::new(Sitting { job: Some(job), ended: false })));
-        Self { seat, terms, relay, nexthop, waiting: None, fault: None, over: false }
+        Self { seat, terms, relay, nexthop, waiting: None, fault: None, told: false, over: false }
     }
 
     /// The host.
@@ -127,8 +129,11 @@ impl Line {
 
     /// Tells the job what became of its message. When it has more for this host, and the connection
     /// is to go on, it keeps its seat.
-    fn report(&self, job: Arc<Job>, outcome: Outcome, closed: bool) {
+    fn report(&mut self, job: Arc<Job>, outcome: Outcome, closed: bool) {
         let optional = self.terms.config.tls == Tls::IfOffered;
+        if outcome.begun.is_some() {
+            self.try_out();
+        }
         let (outcome, remote) = (Arc::new(outcome), Arc::clone(&self.terms.remote));
         match job.step(Input::Ended { outcome, remote, optional }) {
             Action::Again if closed => job.feed(Input::Untried),
@@ -150,7 +155,21 @@ impl Line {
         }
     }
 
-    fn secured(&self, mut info: TlsInfo) {
+    /// What a policy on trial would have done about a host without TLS.
+    fn try_out(&mut self) {
+        let Terms { policy, remote, .. } = &self.terms;
+        if let Some(domain) = policy.tried_out().filter(|_| !self.told) {
+            let name = &remote.name;
+            let reason = format!(
+                "MTA-STS policy of {domain} (testing): {name} would get no mail: there is no TLS"
+            );
+            self.relay.log.event(Event::Insecure { reason: reason.into() });
+            self.told = true;
+        }
+    }
+
+    fn secured(&mut self, mut info: TlsInfo) {
+        self.told = true;
         self.terms.seen.complete(&mut info);
         let (remote, trust) = (Arc::clone(&self.terms.remote), self.terms.seen.trust());
         self.relay.log.event(Event::Secured { trust, remote, info });

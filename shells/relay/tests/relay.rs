@@ -10,7 +10,8 @@ use common::{BODY, Bench, words};
 use waypost_queue::SiteState;
 use waypost_relay::{Event, Transports};
 use waypost_smtp::client::Login;
-use waypost_tls::Level;
+use waypost_tls::{Defaults, Level, PolicyTable};
+use waypost_tls_client::Settings as Security;
 use waypost_world::carrier::Fate;
 
 const A: &str = "a@remote.test";
@@ -283,6 +284,60 @@ fn tls_that_fails_is_left_out_where_it_is_a_wish() {
         ["Deferred 4.7.5 Cannot start TLS: handshake failure"]
     );
     assert_eq!(remote.connections(), 3);
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_is_said_once() {
+    let (first, _second, hop) = two(Mood::secure(&[]), Mood::default());
+    let port = first.address.port();
+    let zone = TWO.replace("127.0.0.3", "127.0.0.9");
+    let bench = Bench::secured(&zone, Level::Verify, |_| {});
+    assert_eq!(
+        bench.words(&hop, &[A]),
+        ["Deferred 4.7.5 Server certificate not verified: self-signed certificate"]
+    );
+    let at = format!("mx1.remote.test[127.0.0.2]:{port}");
+    let queue_id = "CADDB142031".into();
+    let insecure = format!("certificate verification failed for {at}: self-signed certificate");
+    let unreachable = format!("connect to mx2.remote.test[127.0.0.9]:{port}: Connection refused");
+    assert_eq!(
+        *bench.events.lock().unwrap(),
+        [
+            Event::Insecure { reason: insecure.into() },
+            Event::Passing { queue_id, reason: "Server certificate not verified".into() },
+            Event::Unreachable { reason: unreachable.into() },
+        ]
+    );
+}
+
+/// A sender that knows a policy of `remote.test` on trial.
+fn trial(folder: &tempfile::TempDir, port: u16) -> Bench {
+    let policy = "waypost-mta-sts-1 1 1795333000\nversion: STSv1\nmode: testing\n\
+                  mx: *.remote.test\nmax_age: 604800\n";
+    std::fs::write(folder.path().join("remote.test"), policy).unwrap();
+    let table = PolicyTable::new(Defaults { level: Level::May, ..Defaults::default() }).unwrap();
+    let sts_directory = Some(folder.path().into());
+    let tls = Security { table, mta_sts: true, sts_directory, ..Default::default() };
+    Bench::with(TWO, tls, Some(port), |_| {})
+}
+
+#[test]
+fn a_policy_on_trial_tells_of_a_host_without_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let deaf = Mood { replies: vec![("STARTTLS", "454 4.7.0 not now")], ..Mood::secure(&[]) };
+    for mood in [Mood::default(), deaf, Mood::secure(&[])] {
+        let (silent, odd) = (mood.tls.is_some() && mood.replies.is_empty(), mood.tls.is_some());
+        let remote = Remote::start("127.0.0.2", 0, mood);
+        let bench = trial(&folder, remote.address.port());
+        assert!(bench.words("remote.test", &[A])[0].starts_with("Sent"));
+        let events = bench.events.lock().unwrap();
+        let reason = "MTA-STS policy of remote.test (testing): mx1.remote.test would get no mail: \
+                      there is no TLS";
+        let told = Event::Insecure { reason: reason.into() };
+        let count = events.iter().filter(|event| **event == told).count();
+        assert_eq!(count, usize::from(!silent), "{events:?}");
+        assert_eq!(events.len(), 1 + usize::from(odd && !silent), "{events:?}");
+    }
 }
 
 #[test]

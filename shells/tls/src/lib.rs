@@ -29,5 +29,5 @@ mod sts;
 mod verifier;
 
 pub use security::{Ask, Clock, Done, Handshake, Policy, Refusal, Security};
-pub use seen::{Seen, Trust};
+pub use seen::{Seen, Trust, UNVERIFIED};
 pub use settings::{Authorities, AuthoritiesError, Settings};

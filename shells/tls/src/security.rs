@@ -90,6 +90,12 @@ impl Policy {
         &self.wanted.origin
     }
 
+    /// The domain, when it only wants to know what its MTA-STS policy would do (RFC 8461 5).
+    pub fn tried_out(&self) -> Option<&str> {
+        let testing = self.sts.as_ref().is_some_and(|sts| sts.mode == StsMode::Testing);
+        testing.then_some(&*self.nexthop)
+    }
+
     /// The domain's MTA-STS policy, in force or on trial.
     pub fn sts(&self) -> Option<&StsPolicy> {
         self.sts.as_deref()
@@ -186,7 +192,7 @@ impl Security {
             port,
             nexthop: policy.nexthop.clone(),
             server_name,
-            testing: policy.sts.as_ref().is_some_and(|sts| sts.mode == StsMode::Testing),
+            testing: policy.tried_out().is_some(),
         };
         let server_name = wanted.server_name.clone();
         let (config, seen) = self.slots.take(wanted, (self.clock)());

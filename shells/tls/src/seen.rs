@@ -8,6 +8,9 @@ use waypost_machine::TlsInfo;
 
 use crate::judge::Verdict;
 
+/// The first words of [`Seen::refusal`], and all that Postfix has.
+pub const UNVERIFIED: &str = "Server certificate not verified";
+
 /// What the handshakes with a host found. Made for one connection at a time.
 #[derive(Debug, Default)]
 pub struct Seen(Mutex<State>);
@@ -78,7 +81,7 @@ impl Seen {
     pub fn refusal(&self) -> Option<String> {
         let state = self.state();
         let why = state.verdict.clone().filter(|_| state.refused)?.proven().err()?;
-        Some(format!("Server certificate not verified: {why}"))
+        Some(format!("{UNVERIFIED}: {why}"))
     }
 
     /// Adds what only the look at the certificate has shown: how the server has signed.

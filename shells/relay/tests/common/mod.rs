@@ -39,6 +39,18 @@ impl Bench {
     }
 
     pub(crate) fn secured(zone: &str, level: Level, change: impl FnOnce(&mut Settings)) -> Self {
+        let table = PolicyTable::new(Defaults { level, ..Defaults::default() }).unwrap();
+        let tls = waypost_tls_client::Settings { table, ..Default::default() };
+        Self::with(zone, tls, None, change)
+    }
+
+    /// `port`: where those listen who should listen at port 25.
+    pub(crate) fn with(
+        zone: &str,
+        tls: waypost_tls_client::Settings,
+        port: Option<u16>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings::new("mail.example.com");
         settings.ipv6 = false;
         change(&mut settings);
@@ -48,13 +60,11 @@ impl Bench {
         let zone = Arc::new(Zone::new(zone));
         let names = Arc::clone(&zone);
         let ask: Ask = Arc::new(move |question, done| names.ask(question, done));
-        let table = PolicyTable::new(Defaults { level, ..Defaults::default() }).unwrap();
-        let tls = waypost_tls_client::Settings { table, ..Default::default() };
         let security = Security::new(tls, ask, Arc::new(|| 1_795_333_822));
         let relay = Relay::new(
             settings,
             Arc::clone(&clock),
-            Arc::new(Threads(clock)),
+            Arc::new(Threads(clock, port)),
             zone,
             security,
             Arc::new(move |event| log.lock().unwrap().push(event)),
@@ -160,12 +170,16 @@ impl Resolve for Zone {
 }
 
 /// A thread for each connection, and one that reads for it.
-struct Threads(Arc<dyn Clock>);
+struct Threads(Arc<dyn Clock>, Option<u16>);
 
 impl Dial for Threads {
     fn dial(&self, wish: Wish) {
         let clock = Arc::clone(&self.0);
-        thread::spawn(move || match TcpStream::connect_timeout(&wish.address(), wish.timeout()) {
+        let mut address = wish.address();
+        if let Some(port) = self.1 {
+            address.set_port(port);
+        }
+        thread::spawn(move || match TcpStream::connect_timeout(&address, wish.timeout()) {
             Ok(stream) => drive(wish, stream, &*clock),
             Err(error) => wish.failed(&error),
         });

@@ -1,10 +1,14 @@
 //! A server that takes mail, or does not.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use rustls::crypto::ring;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// How a server behaves.
 #[derive(Clone, Debug)]
@@ -18,6 +22,10 @@ pub(crate) struct Mood {
     pub(crate) crowd: usize,
     /// Messages of a connection; MAIL after that closes it.
     pub(crate) messages: usize,
+    /// With a certificate of its own.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// TLS from the start.
+    pub(crate) wrapped: bool,
 }
 
 impl Default for Mood {
@@ -28,6 +36,8 @@ impl Default for Mood {
             replies: Vec::new(),
             crowd: 100,
             messages: 100,
+            tls: None,
+            wrapped: false,
         }
     }
 }
@@ -35,6 +45,12 @@ impl Default for Mood {
 impl Mood {
     pub(crate) fn saying(replies: &[(&'static str, &'static str)]) -> Self {
         Self { replies: replies.to_vec(), ..Self::default() }
+    }
+
+    /// Speaks TLS, and nobody vouches for it.
+    pub(crate) fn secure(offers: &[&'static str]) -> Self {
+        let offers = [&["STARTTLS"], offers].concat();
+        Self { offers, tls: Some(self_signed()), ..Self::default() }
     }
 }
 
@@ -85,17 +101,41 @@ impl Remote {
     }
 }
 
+fn self_signed() -> Arc<ServerConfig> {
+    let made = rcgen::generate_simple_self_signed(vec!["mx.test".into()]).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    Arc::new(config)
+}
+
+trait Stream: Read + Write {}
+
+impl<S: Read + Write> Stream for S {}
+
+/// With TLS from now on.
+fn secured(stream: TcpStream, config: &Arc<ServerConfig>) -> BufReader<Box<dyn Stream>> {
+    let connection = ServerConnection::new(Arc::clone(config)).unwrap();
+    BufReader::new(Box::new(StreamOwned::new(connection, stream)))
+}
+
 fn serve(stream: TcpStream, mood: &Mood, log: &Mutex<Vec<String>>) {
-    let mut to = stream.try_clone().unwrap();
-    let mut from = BufReader::new(stream);
-    let mut say = |text: &str| write!(to, "{text}\r\n").is_ok();
+    let raw = stream.try_clone().unwrap();
+    let mut stream: BufReader<Box<dyn Stream>> = match &mood.tls {
+        Some(config) if mood.wrapped => secured(stream, config),
+        _ => BufReader::new(Box::new(stream)),
+    };
     let (mut recipients, mut messages) = (0, 0);
-    if !say(mood.greeting) {
+    if !say(&mut stream, mood.greeting) {
         return;
     }
     loop {
         let mut line = Vec::new();
-        if from.read_until(b'\n', &mut line).is_ok_and(|count| count == 0) {
+        if !stream.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
             return;
         }
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
@@ -110,28 +150,39 @@ fn serve(stream: TcpStream, mood: &Mood, log: &Mutex<Vec<String>>) {
             }
         }
         if let Some((_, reply)) = mood.replies.iter().find(|(start, _)| line.starts_with(start)) {
-            if reply.is_empty() || !say(reply) {
+            if reply.is_empty() || !say(&mut stream, reply) {
                 return;
             }
             continue;
         }
-        let said = match &*verb {
-            "EHLO" => {
+        let said = match (&*verb, &mood.tls) {
+            ("EHLO", _) => {
                 let offers: String =
                     mood.offers.iter().map(|offer| format!("250-{offer}\r\n")).collect();
-                say(&format!("250-mx at your service\r\n{offers}250 HELP"))
+                say(&mut stream, &format!("250-mx at your service\r\n{offers}250 HELP"))
             }
-            "RCPT" if recipients >= mood.crowd => say("452 4.5.3 Too many recipients"),
-            "RCPT" => {
+            ("STAR", Some(config)) => {
+                let said = say(&mut stream, "220 go");
+                stream = secured(raw.try_clone().unwrap(), config);
+                said
+            }
+            ("RCPT", _) if recipients >= mood.crowd => {
+                say(&mut stream, "452 4.5.3 Too many recipients")
+            }
+            ("RCPT", _) => {
                 recipients += 1;
-                say("250 2.1.5 Ok")
+                say(&mut stream, "250 2.1.5 Ok")
             }
-            "DATA" => say("354 go on") && data(&mut from, log) && say("250 2.0.0 Ok: queued as 7"),
-            "QUIT" => {
-                say("221 2.0.0 Bye");
+            ("DATA", _) => {
+                say(&mut stream, "354 go on")
+                    && data(&mut stream, log)
+                    && say(&mut stream, "250 2.0.0 Ok: queued as 7")
+            }
+            ("QUIT", _) => {
+                say(&mut stream, "221 2.0.0 Bye");
                 return;
             }
-            _ => say("250 2.0.0 Ok"),
+            _ => say(&mut stream, "250 2.0.0 Ok"),
         };
         if !said {
             return;
@@ -139,7 +190,12 @@ fn serve(stream: TcpStream, mood: &Mood, log: &Mutex<Vec<String>>) {
     }
 }
 
-fn data(from: &mut BufReader<TcpStream>, log: &Mutex<Vec<String>>) -> bool {
+fn say(stream: &mut BufReader<Box<dyn Stream>>, text: &str) -> bool {
+    let to = stream.get_mut();
+    write!(to, "{text}\r\n").and_then(|()| to.flush()).is_ok()
+}
+
+fn data(from: &mut impl BufRead, log: &Mutex<Vec<String>>) -> bool {
     let mut body = String::new();
     loop {
         let mut line = String::new();
