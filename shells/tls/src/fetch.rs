@@ -35,6 +35,8 @@ pub(crate) enum FetchError {
     Status(u16),
     #[error("the answer is no text/plain")]
     ContentType,
+    #[error("the answer cannot be read")]
+    Unreadable,
     #[error(transparent)]
     Policy(#[from] StsError),
 }

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,7 +14,7 @@ use std::thread;
 use waypost_dns::{Answer, Found, Kind, Question, Record};
 use waypost_tls::{StsMode, StsPolicy, sts_id};
 
-use crate::fetch::Fetcher;
+use crate::fetch::{FetchError, Fetcher};
 use crate::kept::{Directory, Kept, is_domain};
 use crate::security::{Ask, Clock};
 
@@ -86,7 +87,7 @@ impl Sts {
         fetcher: Fetcher,
         directory: Option<PathBuf>,
     ) -> Arc<Self> {
-        let (directory, inner) = (Directory(directory), Mutex::default());
+        let (directory, inner) = (Directory::new(directory), Mutex::default());
         Arc::new(Self { ask, clock, fetcher, directory, inner })
     }
 
@@ -99,15 +100,22 @@ impl Sts {
         let question = Question::new(&format!("_mta-sts.{domain}"), Kind::Txt);
         let (Ok(question), true) = (question, is_domain(domain)) else { return done(None) };
         let now = (self.clock)();
+        let mut kept = None;
         let mut inner = self.lock();
+        if !inner.domains.contains_key(domain) {
+            // Nobody waits for the disk, but those who want to know.
+            drop(inner);
+            kept = self.directory.read(domain).filter(|kept| kept.is_live(now));
+            inner = self.lock();
+        }
         if inner.domains.len() >= DOMAINS && !inner.domains.contains_key(domain) {
             // What holds is on disk.
             inner.domains.retain(|_, domain| domain.state != State::Idle);
         }
-        let entry = inner.domains.entry(domain.into()).or_insert_with(|| Domain {
-            kept: self.directory.read(domain).filter(|kept| kept.is_live(now)),
-            ..Domain::default()
-        });
+        let entry = inner
+            .domains
+            .entry(domain.into())
+            .or_insert_with(|| Domain { kept, ..Domain::default() });
         match entry.state {
             State::Idle if now >= entry.good_until => {}
             State::Idle | State::Refreshing => {
@@ -180,7 +188,9 @@ impl Sts {
                 return;
             };
             drop(inner);
-            let fetched = self.fetcher.fetch(&domain);
+            // What comes was written by strangers: the worst it may cost is its policy.
+            let fetched = catch_unwind(AssertUnwindSafe(|| self.fetcher.fetch(&domain)));
+            let fetched = fetched.unwrap_or(Err(FetchError::Unreadable));
             let now = (self.clock)();
             let kept = match fetched {
                 Ok(policy) => Some(Kept { id, fetched: now, policy: Arc::new(policy) }),
