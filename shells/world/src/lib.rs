@@ -90,7 +90,7 @@ use identity::Identity;
 use pool::Pool;
 use promise::Promise;
 use run::lookup::Lookups;
-use run::queue::Queue;
+use run::queue::{Queue, Removals};
 use run::queue_id::QueueIds;
 use run::smtp::Transits;
 use spool::SpoolError;
@@ -120,6 +120,7 @@ pub(crate) struct Inner {
     store: Store,
     transits: Transits,
     queue: Arc<Queue>,
+    removals: Removals,
     queue_ids: QueueIds,
     /// How senders of forwarded mail are rewritten.
     srs: Option<Srs>,
@@ -248,6 +249,7 @@ impl World {
             store: Store::new(fs, identity, clock(), &settings.hostname),
             transits: Transits::default(),
             queue,
+            removals: Removals::default(),
             queue_ids: QueueIds::default(),
             srs,
             rates: Mutex::new(RateLimiter::new(settings.rates)),

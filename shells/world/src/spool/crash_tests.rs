@@ -20,6 +20,8 @@ struct Story {
     accepted: bool,
     /// It was removed, or at least that was tried.
     removed: bool,
+    /// It was removed, and must not come back.
+    gone: bool,
 }
 
 struct Life {
@@ -84,7 +86,9 @@ impl Life {
 
     fn remove(&mut self, id: &str) -> Result<(), SpoolError> {
         self.told.get_mut(id).unwrap().removed = true;
-        twice(|| self.spool.remove(id))
+        twice(|| self.spool.remove(id))?;
+        self.told.get_mut(id).unwrap().gone = true;
+        Ok(())
     }
 
     /// Somebody finds that a message is damaged.
@@ -158,7 +162,7 @@ impl Life {
             let known = story.states[story.past..].iter().any(|state| same(state, entry));
             assert!(known, "{case}: {id} is {entry:?}");
             let finished = story.states[story.past].is_finished();
-            assert!(!finished, "{case}: {id} is delivered and back again");
+            assert!(!finished && !story.gone, "{case}: {id} is delivered and back again");
             match read(&spool, entry) {
                 Ok(text) => assert_eq!(text, body(id), "{case}: half a message"),
                 Err(error) => assert!(id == "bad" && error.is_damage(), "{case}: {error}"),
@@ -245,6 +249,30 @@ fn calls_that_fail_lose_nothing() {
             lock(&fs.0).crash(survives);
             life.check(&case);
         }
+    }
+}
+
+#[test]
+fn messages_that_go_together_share_a_sync() {
+    let fs = fresh();
+    let mut life = Life::new(&fs);
+    for id in ["one", "two", "four"] {
+        life.accept(id, 1);
+    }
+    lock(&fs.0).calls = 0;
+    let results = life.spool.remove_all(&["one", "none", "two"]);
+    assert!(results.iter().all(Result::is_ok), "{results:?}");
+    assert_eq!(lock(&fs.0).calls, 3 + 1 + 3);
+    assert_eq!(names(&fs, DIR), ["four.body", "four.entry"]);
+    // One that stays does not keep the others; without the sync none is gone.
+    for (fault, left) in [(1, [true, false]), (3, [true, true]), (4, [true, false])] {
+        lock(&fs.0).crash(Survives::All);
+        life.accept("one", 1);
+        lock(&fs.0).calls = 0;
+        lock(&fs.0).faults = fault..fault + 1;
+        let results = life.spool.remove_all(&["four", "one"]);
+        assert_eq!(results.iter().map(Result::is_err).collect::<Vec<_>>(), left, "{fault}");
+        life.accept("four", 1);
     }
 }
 

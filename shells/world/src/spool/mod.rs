@@ -8,9 +8,9 @@
 //!    renamed to `ID.entry`, and the directory synced. Only now is the message accepted.
 //!
 //! What happens to recipients is appended to the entry and synced. When nobody waits any more, first
-//! the entry is removed, which is synced, then the body. An entry in which nobody waits is removed
-//! at the next start. A body without entry was never accepted, or is not needed any more, and is
-//! removed as well.
+//! the entry is removed, which is synced, then the body; messages that are removed together share
+//! the sync. An entry in which nobody waits is removed at the next start. A body without entry was
+//! never accepted, or is not needed any more, and is removed as well.
 //!
 //! The entry knows size and checksum of the body, and each of its lines has a checksum. Who reads a
 //! body gets the end of it only when all of it is what was accepted. A message that is damaged is
@@ -126,24 +126,42 @@ impl Spool {
         self.write(id, entry)
     }
 
-    /// Removes a message that nobody waits for, durably. Its body would be useless without its
-    /// entry, so that goes last; a body that stays is removed at the next start.
+    /// Removes a message that nobody waits for, durably.
     pub(crate) fn remove(&self, id: &str) -> Result<(), SpoolError> {
-        for kind in ["entry", "body"] {
-            let path = self.path(id, kind);
-            match self.fs.unlink(&path) {
-                Ok(()) if kind == "entry" => {
-                    let synced = self.fs.sync_dir(&self.directory);
-                    synced.map_err(|error| SpoolError::io(&self.directory, error))?;
-                }
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(SpoolError::io(&path, error));
-                }
-                _ => {}
+        self.remove_all(&[id]).pop().unwrap_or(Ok(()))
+    }
+
+    /// Removes messages that nobody waits for, durably, with one sync for all. Their bodies would be
+    /// useless without their entries, so those go last; a body that stays is removed at the next
+    /// start.
+    pub(crate) fn remove_all(&self, ids: &[&str]) -> Vec<Result<(), SpoolError>> {
+        let mut results: Vec<_> = ids.iter().map(|id| self.unlink(id, "entry")).collect();
+        // Also for an entry that is not there: it may have gone before a sync that failed.
+        if results.iter().any(Result::is_ok)
+            && let Err(error) = self.fs.sync_dir(&self.directory)
+        {
+            for result in results.iter_mut().filter(|result| result.is_ok()) {
+                *result = Err(SpoolError::io(&self.directory, again(&error)));
             }
         }
-        lock(&self.state.unsure).remove(id);
-        Ok(())
+        for (id, result) in ids.iter().zip(&mut results).filter(|(_, result)| result.is_ok()) {
+            *result = self.unlink(id, "body");
+            if result.is_ok() {
+                lock(&self.state.unsure).remove(*id);
+            }
+        }
+        results
+    }
+
+    /// Removes a file, if it is there.
+    fn unlink(&self, id: &str, kind: &str) -> Result<(), SpoolError> {
+        let path = self.path(id, kind);
+        match self.fs.unlink(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(SpoolError::io(&path, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Writes an entry so that it is there whole or not at all.
@@ -175,6 +193,11 @@ impl Spool {
     fn path(&self, id: &str, kind: &str) -> PathBuf {
         self.directory.join(format!("{id}.{kind}"))
     }
+}
+
+/// The same error for somebody else.
+fn again(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
 /// True when the file does not end with a whole line.

@@ -8,7 +8,7 @@
 //! | `slot.rs` | a message while something is done for it |
 //! | `attempt.rs` | a delivery begins: who, and by which way; what it logs |
 //! | `local.rs`, `remote.rs`, `route.rs` | into mailboxes; to other servers; back to routing |
-//! | `record.rs` | the spool is told what happened |
+//! | `record.rs`, `remove.rs` | the spool is told what happened; that it is over |
 //! | `report.rs` | the sender is told |
 //! | `gather.rs` | waiting for several answers |
 //! | `look.rs` | what the admin sees |
@@ -22,6 +22,7 @@ mod local;
 mod look;
 mod record;
 mod remote;
+mod remove;
 mod report;
 mod route;
 mod slot;
@@ -43,6 +44,7 @@ use crate::{Inner, lock};
 use slot::Slot;
 
 pub use look::QueueError;
+pub(crate) use remove::Removals;
 
 /// The messages that wait, and the way to the thread that looks after them.
 pub(crate) struct Queue {

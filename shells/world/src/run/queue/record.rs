@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use waypost_machine::UnixTime;
 use waypost_mail::Target;
-use waypost_queue::{Change, Diagnosis, Entry, Persisted, Removed, Waiting};
+use waypost_queue::{Change, Diagnosis, Entry, Persisted, Waiting};
 
 use super::attempt::{log, unreadable};
 use super::route::agent;
@@ -78,18 +78,4 @@ fn untold(entry: &Entry, changes: &[Change]) -> Vec<Line> {
         _ => None,
     };
     changes.iter().filter_map(line).collect()
-}
-
-/// Removes a message, durably.
-pub(super) fn remove(world: &Arc<Inner>, slot: Arc<Slot>, due: Due<Removed>) {
-    let worker = Arc::clone(world);
-    world.files.submit(Some(slot.key), move || {
-        due.keep(match worker.queue.spool.remove(&slot.name) {
-            Ok(()) => Removed::Done,
-            Err(error) => {
-                worker.queue.complain(&slot, &error);
-                Removed::Failed
-            }
-        });
-    });
 }

@@ -11,7 +11,8 @@ use waypost_queue::{
 };
 
 use super::attempt::{Attempt, active, expired};
-use super::record::{record, remove};
+use super::record::record;
+use super::remove::remove;
 use super::report::report;
 use super::slot::{Due, Slot};
 use super::{How, Queue, QueueError, Submitted, Task};
