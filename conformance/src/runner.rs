@@ -98,6 +98,10 @@ fn extra(setting: Option<&str>) -> Result<Vec<(&'static str, &'static str)>, Str
         Some("auth-login") => Ok(vec![("smtp.sasl_mechanisms", "[\"PLAIN\", \"LOGIN\"]")]),
         Some("bare-newline-normalize") => Ok(vec![("smtp.forbid_bare_newline", "\"normalize\"")]),
         Some("bare-newline-reject") => Ok(vec![("smtp.forbid_bare_newline", "\"reject\"")]),
+        Some("rate-limit") => Ok(vec![
+            ("limits.user_messages_per_hour", "2"),
+            ("limits.user_recipients_per_hour", "3"),
+        ]),
         Some(other) => Err(format!("no setting {other}")),
     }
 }
