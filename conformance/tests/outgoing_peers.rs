@@ -1,9 +1,9 @@
 //! Mail out to servers that are not ours: Postfix's smtp-sink, and the rig's stand-in for the world.
 
-use std::fs;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use waypost_conformance::remote::outside::{Outside, submit};
 use waypost_conformance::remote::play::MESSAGE;
+use waypost_conformance::remote::stand_in::{Peer, StandIn, exchanger, taken};
 use waypost_conformance::report::{self, Case};
 use waypost_conformance::rig::free_ports;
 use waypost_conformance::stage::run as program;
@@ -24,39 +24,6 @@ fn run() -> Result<(), String> {
         case("a forward keeps a foreign signature", forward),
     ];
     report::run("mail out to others", &cases, 3)
-}
-
-/// A program that ends with this value.
-struct Peer(Child);
-
-impl Peer {
-    fn start(name: &str, arguments: &[&str]) -> Result<Self, String> {
-        let mut command = Command::new(name);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().map(Self).map_err(|e| format!("{name}: {e}"))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn exchanger() -> Vec<(u16, String)> {
-    vec![(10, "mx".to_owned())]
-}
-
-/// Waits for the word on each recipient; all are to be taken in the end.
-fn taken(outside: &Outside, recipients: &[String]) -> Result<(), String> {
-    for recipient in recipients {
-        let to = format!(" to=<{recipient}>,");
-        outside.journal.wait(0, recipient, |line| {
-            (line.contains(&to) && line.contains("status=sent")).then_some(())
-        })?;
-    }
-    Ok(())
 }
 
 fn sink() -> Result<(), String> {
@@ -88,51 +55,8 @@ fn sink() -> Result<(), String> {
     Ok(())
 }
 
-/// The rig's stand-in, with a certificate of our authority.
-struct StandIn {
-    outside: Outside,
-    _peer: Peer,
-}
-
-impl StandIn {
-    fn start(level: &str) -> Result<Self, String> {
-        let text = |e: std::io::Error| e.to_string();
-        let mut outside = Outside::new().map_err(text)?;
-        let dir = outside.daemon.dir().to_owned();
-        fs::create_dir(dir.join("arrived")).map_err(text)?;
-        for name in ["remote", "selfsigned"] {
-            outside.certificates.files("mx.remote.test", &dir.join(name)).map_err(text)?;
-        }
-        // It takes the two ports after this one, too.
-        let (port, here) = (free_ports(3)[0], dir.display().to_string());
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/rig/tools/remote_mta.py");
-        let number = port.to_string();
-        let arguments = [script, "--bind", "127.0.0.2", "--port", &number, "--tls", &here];
-        let arrived = format!("{here}/arrived");
-        let pid = format!("{here}/peer.pid");
-        let more = ["--dir", &arrived, "--pidfile", &pid];
-        let peer = Peer::start("/usr/bin/python3", &[&arguments[..], &more[..]].concat())?;
-        outside.domain("remote.test", &exchanger(), port)?;
-        let level = format!("[[\"remote.test:{port}\", \"{level}\"]]");
-        outside.daemon.configure("relay.smtp_tls_policy_maps", &level).map_err(text)?;
-        outside.daemon.up().map_err(text)?;
-        Ok(Self { outside, _peer: peer })
-    }
-
-    /// What arrived, as text: the envelope, an empty line, the message.
-    fn arrived(&self) -> Result<Vec<String>, String> {
-        let entries = fs::read_dir(self.outside.daemon.dir().join("arrived"));
-        let mut paths: Vec<_> =
-            entries.map_err(|e| e.to_string())?.flatten().map(|e| e.path()).collect();
-        paths.sort();
-        let read = |path: &std::path::PathBuf| fs::read(path).map_err(|e| e.to_string());
-        let all = paths.iter().map(|path| Ok(String::from_utf8_lossy(&read(path)?).into_owned()));
-        all.collect()
-    }
-}
-
 fn stand_in() -> Result<(), String> {
-    let world = StandIn::start("verify")?;
+    let world = StandIn::start("verify", &[])?;
     let to = ["someone@remote.test".to_owned()];
     submit(&world.outside.stage(), &to, MESSAGE)?;
     taken(&world.outside, &to)?;
@@ -149,7 +73,7 @@ fn stand_in() -> Result<(), String> {
 
 /// A message that somebody else has signed goes through forward@example.com to someone@remote.test.
 fn forward() -> Result<(), String> {
-    let world = StandIn::start("verify")?;
+    let world = StandIn::start("verify", &[])?;
     let dir = world.outside.daemon.dir();
     let key = dir.join("dkim.pem").display().to_string();
     program("openssl", &["genrsa", "-traditional", "-out", &key, "2048"], b"")?;

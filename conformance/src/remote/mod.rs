@@ -9,6 +9,7 @@ pub mod moody;
 pub mod outside;
 pub mod play;
 pub mod script;
+pub mod stand_in;
 pub mod wire;
 
 use std::time::Duration;
