@@ -277,6 +277,20 @@ fn messages_that_go_together_share_a_sync() {
 }
 
 #[test]
+fn what_a_failed_sync_left_is_removed_durably_the_second_time() {
+    let fs = fresh();
+    let mut life = Life::new(&fs);
+    life.accept("one", 1);
+    lock(&fs.0).calls = 0;
+    lock(&fs.0).faults = 2..3;
+    assert!(life.spool.remove("one").is_err());
+    life.spool.remove("one").unwrap();
+    lock(&fs.0).crash(Survives::Synced);
+    assert_eq!(waiting(&life.spool), []);
+    assert_eq!(names(&fs, "/spool/corrupt").len(), 0);
+}
+
+#[test]
 fn a_record_that_was_cut_off_hides_none_that_follow() {
     let fs = fresh();
     let mut life = Life::new(&fs);
