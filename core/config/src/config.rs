@@ -602,7 +602,8 @@ fn name_servers(r: &mut Reader<'_>) -> Vec<SocketAddr> {
     let servers = r.take("dns.servers", "a list of addresses", |value| {
         reader::list(value, |text| {
             let plain = text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, PORT));
-            plain.or_else(|_| text.parse()).map_err(|_| format!("'{text}' is no address"))
+            let server = plain.or_else(|_| text.parse()).ok().filter(|at| at.port() != 0);
+            server.ok_or_else(|| format!("'{text}' is no address"))
         })
     });
     servers.unwrap_or_default()
@@ -617,11 +618,17 @@ fn relay(r: &mut Reader<'_>) -> Relay {
     let user = r.optional("relay.smtp_sasl_user");
     let file = r.optional("relay.smtp_sasl_password_file");
     let relayhost = r.optional("relay.relayhost");
-    if user.is_some() != file.is_some() {
-        r.bad("relay.smtp_sasl_user", "smtp_sasl_user and smtp_sasl_password_file go together");
+    match (&user, &file) {
+        (Some(_), None) => {
+            r.bad("relay.smtp_sasl_user", "goes together with smtp_sasl_password_file; write both");
+        }
+        (None, Some(_)) => {
+            r.bad("relay.smtp_sasl_password_file", "goes together with smtp_sasl_user; write both");
+        }
+        _ => {}
     }
     if user.is_some() && relayhost.is_none() {
-        r.bad("relay.smtp_sasl_user", "is for relayhost, which is not given");
+        r.bad("relay.smtp_sasl_user", "is for relayhost, which is not given; write both, or none");
     }
     Relay {
         relayhost,
@@ -630,7 +637,7 @@ fn relay(r: &mut Reader<'_>) -> Relay {
         smtp_sasl_password_file: file,
         smtp_tls_wrappermode: r.flag("relay.smtp_tls_wrappermode"),
         tls: relay_tls::read(r),
-        smtp_helo_name: r.optional("relay.smtp_helo_name"),
+        smtp_helo_name: helo_name(r),
         smtp_bind_address: address(r, "relay.smtp_bind_address"),
         smtp_bind_address6: address(r, "relay.smtp_bind_address6"),
         ipv4: protocols.contains(&true),
@@ -643,6 +650,15 @@ fn relay(r: &mut Reader<'_>) -> Relay {
         smtp_connection_reuse_time_limit: r.duration("relay.smtp_connection_reuse_time_limit"),
         smtp_discard_ehlo_keywords: r.texts("relay.smtp_discard_ehlo_keywords"),
     }
+}
+
+/// Our name in EHLO: a domain, or an address in brackets (RFC 5321 4.1.4).
+fn helo_name(r: &mut Reader<'_>) -> Option<Box<str>> {
+    r.take("relay.smtp_helo_name", "a domain name", |value| {
+        let name = reader::text(value)?;
+        Domain::parse(&name).map_err(|error| format!("'{}': {error}", name.escape_debug()))?;
+        Ok(name)
+    })
 }
 
 fn transport_maps(r: &mut Reader<'_>) -> Vec<(Box<str>, Box<str>)> {

@@ -32,6 +32,12 @@ impl Key {
         self.default.unwrap_or(self.example)
     }
 
+    /// What a message shows: an empty list would show nothing.
+    pub(crate) fn example(&self) -> &'static str {
+        let written = EXAMPLES.iter().find(|(path, _)| *path == self.path);
+        written.map_or(self.value(), |(_, example)| example).trim()
+    }
+
     pub(crate) fn find(path: &str) -> &'static Self {
         KEYS.iter().find(|key| key.path == path).expect("invariant: only listed keys are read")
     }
@@ -41,6 +47,18 @@ impl Key {
         format!("{} = {value}", self.name())
     }
 }
+
+/// Examples of lists that are empty by default.
+const EXAMPLES: &[(&str, &str)] = &[
+    ("listen.imap", "[\"127.0.0.1:143\"]"),
+    ("directory.server_host", "[\"ldap://localhost\"]"),
+    ("dns.servers", "[\"192.0.2.53\"]"),
+    ("relay.transport_maps", "[[\"remote.test\", \"[127.0.0.1]:2526\"]]"),
+    ("relay.smtp_tls_policy_maps", "[[\"bank.test\", \"secure\"]]"),
+    ("relay.smtp_tls_fingerprint_cert_match", "[\"3D:95:..\"]"),
+    ("relay.proxy_interfaces", "[\"192.0.2.1\"]"),
+    ("relay.smtp_discard_ehlo_keywords", "[\"chunking\"]"),
+];
 
 const fn key(path: &'static str, default: &'static str, doc: &'static str) -> Key {
     Key { path, default: Some(default), example: default, doc }

@@ -77,8 +77,8 @@ impl<'t> Reader<'t> {
             Some(Ok(value)) => return Some(value),
             Some(Err(why)) => {
                 let why = if why.is_empty() { why } else { format!("{why}; ") };
-                let example = key.value();
-                self.bad(path, format!("{why}write {wanted}, for example {}", example.trim()));
+                let example = key.example();
+                self.bad(path, format!("{why}write {wanted}, for example {example}"));
             }
             None => {}
         }

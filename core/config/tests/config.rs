@@ -91,7 +91,15 @@ fn mail_to_other_servers() {
         ("inet_protocols = []", "write at least one of"),
         ("smtp_bind_address = '::1'", "write an address in quotes"),
         ("transport_maps = [['a.test']]", "write a list of pairs"),
-        ("relayhost = 'x'\nsmtp_sasl_user = 'me'", "go together"),
+        ("relayhost = 'x'\nsmtp_sasl_user = 'me'", "4: relay.smtp_sasl_user: goes together"),
+        ("smtp_sasl_password_file = 'p'", "3: relay.smtp_sasl_password_file: goes together with"),
+        ("smtp_helo_name = 'a b'", "3: relay.smtp_helo_name: 'a b': "),
+        (
+            "smtp_helo_name = \"a\\r\\nRSET\"",
+            "write a domain name, for example \"mail.example.com\"",
+        ),
+        ("proxy_interfaces = ['x']", "write a list of texts, for example [\"192.0.2.1\"]"),
+        ("[dns]\nservers = ['127.0.0.1:0']", "'127.0.0.1:0' is no address"),
         ("smtp_sasl_user = 'me'\nsmtp_sasl_password_file = 'p'", "is for relayhost"),
     ] {
         let problems = problems(&format!("{head}{text}"));
@@ -134,7 +142,8 @@ fn wrong_values() {
         ),
         (
             "[dns]\nservers = ['ns.example.com']",
-            "3: dns.servers: 'ns.example.com' is no address; write a list of addresses, for example []",
+            "3: dns.servers: 'ns.example.com' is no address; write a list of addresses, for example \
+             [\"192.0.2.53\"]",
         ),
         (
             "[spool]\nqueue_run_delay = 300",

@@ -59,12 +59,41 @@ fn write(file: &Path, pem: &str) -> std::io::Result<()> {
 pub(crate) fn keys(file: &ConfigFile) -> Result<Keys, StartError> {
     let mut keys = Keys::default();
     for it in &file.config.dkim_keys {
-        let path = file.at(&it.file);
-        files::guard(&path)?;
-        let read = fs::read(&path);
-        let pem = read.map_err(|error| FileError::Read { path: path.clone(), error })?;
-        let key = Key::parse(&pem).map_err(|error| format!("{}: {error}", path.display()))?;
+        let key = key(&file.at(&it.file)).map_err(|error| format!("[dkim] keys: {error}"))?;
         keys.add(&it.domain, &it.selector, key);
     }
     Ok(keys)
+}
+
+fn key(path: &Path) -> Result<Key, StartError> {
+    files::guard(path)?;
+    let pem = fs::read(path).map_err(|error| FileError::Read { path: path.into(), error })?;
+    Key::parse(&pem).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// Names the setting and the file, and nothing of what is in it.
+    #[test]
+    fn keys_that_cannot_be_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("waypost.toml");
+        let text = "hostname = 'a.test'\n[dkim]\nkeys = [['a.test', 's1', 'key.pem']]\n";
+        fs::write(&config, text).unwrap();
+        let path = dir.path().join("key.pem");
+        let told = || keys(&ConfigFile::read(&config).unwrap()).unwrap_err().to_string();
+        let start =
+            format!("[dkim] keys: {}: ", path.canonicalize().unwrap_or(path.clone()).display());
+        assert!(told().starts_with(&start), "{}", told());
+        write(&path, "tops3cr3t").unwrap();
+        assert_eq!(told(), format!("{start}not a private key in PEM form"));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
+        assert!(told().ends_with("readable by others (mode 0604); chmod o-rwx it"), "{}", told());
+        // Another key is never written over.
+        assert!(write(&path, "new").is_err());
+    }
 }
