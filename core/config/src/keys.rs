@@ -35,7 +35,7 @@ impl Key {
     /// What a message shows: an empty list would show nothing.
     pub(crate) fn example(&self) -> &'static str {
         let written = EXAMPLES.iter().find(|(path, _)| *path == self.path);
-        written.map_or(self.value(), |(_, example)| example).trim()
+        written.map_or_else(|| self.value(), |(_, example)| example).trim()
     }
 
     pub(crate) fn find(path: &str) -> &'static Self {

@@ -84,10 +84,9 @@ mod tests {
         let config = dir.path().join("waypost.toml");
         let text = "hostname = 'a.test'\n[dkim]\nkeys = [['a.test', 's1', 'key.pem']]\n";
         fs::write(&config, text).unwrap();
-        let path = dir.path().join("key.pem");
+        let path = dir.path().canonicalize().unwrap().join("key.pem");
         let told = || keys(&ConfigFile::read(&config).unwrap()).unwrap_err().to_string();
-        let start =
-            format!("[dkim] keys: {}: ", path.canonicalize().unwrap_or(path.clone()).display());
+        let start = format!("[dkim] keys: {}: ", path.display());
         assert!(told().starts_with(&start), "{}", told());
         write(&path, "tops3cr3t").unwrap();
         assert_eq!(told(), format!("{start}not a private key in PEM form"));
