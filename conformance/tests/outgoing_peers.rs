@@ -1,13 +1,18 @@
-//! Mail out to servers that are not ours: Postfix's smtp-sink, and the rig's stand-in for the world.
+//! Mail out to servers that are not ours: Postfix, its smtp-sink, and the rig's stand-in for the world.
 
+use std::fs;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 use waypost_conformance::remote::outside::{Outside, submit};
 use waypost_conformance::remote::play::MESSAGE;
 use waypost_conformance::remote::stand_in::{Peer, StandIn, exchanger, taken};
 use waypost_conformance::report::{self, Case};
-use waypost_conformance::rig::free_ports;
+use waypost_conformance::rig::{Options, Rig, free_ports};
 use waypost_conformance::stage::run as program;
 use waypost_conformance::talk::Smtp;
+
+/// How long another server may take to deliver.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
     waypost_conformance::finish(run())
@@ -20,6 +25,7 @@ fn run() -> Result<(), String> {
     };
     let cases = [
         case("smtp-sink", sink),
+        case("a Postfix", postfix),
         case("the stand-in for the world", stand_in),
         case("a forward keeps a foreign signature", forward),
     ];
@@ -53,6 +59,54 @@ fn sink() -> Result<(), String> {
         outside.journal.wait(1, one, twice)?;
     }
     Ok(())
+}
+
+/// The rig's Postfix, which takes peer.test besides its own domains.
+fn postfix() -> Result<(), String> {
+    let text = |e: std::io::Error| e.to_string();
+    let parts = vec!["ldap", "dovecot", "postfix"];
+    let rig = Rig::start(Options { parts, ..Options::default() }).map_err(text)?;
+    let etc = rig.dir().join("postfix/etc").display().to_string();
+    let maps = program("/usr/sbin/postconf", &["-c", &etc, "-h", "virtual_alias_maps"], b"")?;
+    let alias = "inline:{ {someone@peer.test = mail001@mail.example.com} }";
+    for setting in [
+        // It asks its own directory who may write as mail000@example.com.
+        "smtpd_recipient_restrictions=".to_owned(),
+        format!("virtual_alias_maps={alias}, {}", maps.trim()),
+        "virtual_alias_domains=peer.test".to_owned(),
+    ] {
+        program("/usr/sbin/postconf", &["-c", &etc, "-e", &setting], b"")?;
+    }
+    program("/usr/sbin/postfix", &["-c", &etc, "reload"], b"")?;
+    let mut outside = Outside::new().map_err(text)?;
+    let way = format!("[[\"peer.test\", \"[127.0.0.1]:{}\"]]", rig.smtp_port());
+    outside.daemon.configure("relay.transport_maps", &way).map_err(text)?;
+    outside.daemon.up().map_err(text)?;
+    let to = ["someone@peer.test".to_owned()];
+    // Dots at the start of lines, octets above 127.
+    let message = [MESSAGE, b".\r\n..\r\n.a\r\n\xc3\xa4\r\n"].concat();
+    submit(&outside.stage(), &to, &message)?;
+    let line = outside.journal.wait(0, "someone", |line| {
+        line.contains(" to=<someone@peer.test>,").then(|| line.to_owned())
+    })?;
+    // By BDAT: `250 2.0.0 Ok: 553 bytes queued as ...`.
+    if !line.contains("status=sent (250 2.0.0 Ok: 5") || !line.contains(" bytes queued as ") {
+        return Err(line);
+    }
+    // Postfix delivers when it has taken it.
+    let new = rig.dir().join("home/mail/mail001/mailbox/new");
+    let started = Instant::now();
+    let file = loop {
+        match fs::read_dir(&new).into_iter().flatten().flatten().next() {
+            Some(file) => break file.path(),
+            None if started.elapsed() > PATIENCE => return Err("it did not arrive".into()),
+            None => std::thread::yield_now(),
+        }
+    };
+    let arrived = fs::read(file).map_err(text)?;
+    let expected = String::from_utf8_lossy(&message).replace("\r\n", "\n");
+    let arrived = String::from_utf8_lossy(&arrived);
+    if arrived.ends_with(&expected) { Ok(()) } else { Err(format!("changed:\n{arrived}")) }
 }
 
 fn stand_in() -> Result<(), String> {
