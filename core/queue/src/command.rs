@@ -83,6 +83,7 @@ impl Queue {
             return false;
         }
         record.marks.held = true;
+        record.marks.again = false;
         match record.phase {
             Phase::Active => self.call_off(message),
             Phase::Incoming => {
@@ -108,6 +109,8 @@ impl Queue {
             self.messages[message].marks.stalled = false;
             self.make_due(message);
         }
+        // What was called off goes on when the deliveries that run have ended.
+        self.messages[message].marks.again = phase == Phase::Active;
         self.persist(message, [Change::Held(false)]);
         true
     }

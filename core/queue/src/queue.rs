@@ -104,6 +104,8 @@ pub(crate) struct Marks {
     pub(crate) held: bool,
     pub(crate) warned: bool,
     pub(crate) expire: bool,
+    /// The next round begins as soon as this one is over.
+    pub(crate) again: bool,
     pub(crate) dropped: bool,
     pub(crate) stalled: bool,
     pub(crate) saving: bool,

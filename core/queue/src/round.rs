@@ -188,6 +188,9 @@ impl Queue {
             self.messages[message].phase = Phase::Hold;
             return;
         }
+        if core::mem::take(&mut self.messages[message].marks.again) {
+            return self.make_due(message);
+        }
         let due = self.next_round(message);
         self.messages[message].phase = Phase::Deferred;
         self.timers.set(message, due);

@@ -229,6 +229,22 @@ fn hold_release_retry_drop() {
     assert_eq!(sim.reports.len(), 1, "only the warning");
 }
 
+/// What a hold called off is not forgotten by a release that comes before the running deliveries end.
+#[test]
+fn released_while_a_delivery_runs() {
+    let mut settings = Settings::default();
+    settings.smtp = Concurrency { recipient_limit: 1, initial: 1, limit: 1, ..settings.smtp };
+    let mut sim = Sim::new(settings);
+    let id = sim.submit(1, "a@b.test", &["x@remote.test", "y@remote.test"]);
+    assert_eq!(sim.running.len(), 1);
+    assert_eq!(sim.command(Command::Hold(Selection::Id(id))), 1);
+    assert_eq!(sim.command(Command::Release(Selection::Id(id))), 1);
+    sim.deliver(0);
+    assert_eq!(sim.running.len(), 1, "the other one");
+    sim.defer(0);
+    assert_eq!(sim.place(id), Some(Place::Deferred), "only once");
+}
+
 #[test]
 fn retry_wakes_the_dead() {
     let mut sim = sim();

@@ -18,7 +18,7 @@ use crate::carrier::{Carried, Carrier, Consignment, Fate, Passed};
 use crate::directory::Ldif;
 use crate::fs::Fs;
 use crate::store::crash_tests::{SimFs, Survives};
-use crate::{ManualClock, Settings, Source, World, lock};
+use crate::{ManualClock, QueueError, Settings, Source, World, lock};
 
 const NOON: i64 = 1_795_348_800;
 
@@ -221,6 +221,32 @@ fn directory() -> Arc<Ldif> {
          mailbox: /home/u/mailbox/\nuidNumber: 20000\n";
     std::fs::write(&file, entry).unwrap();
     Arc::new(Ldif::open(file, false, Arc::new(ManualClock::new(NOON))).unwrap())
+}
+
+/// A fault of the queue's thread leaves nobody waiting.
+#[test]
+fn a_queue_that_broke_says_so() {
+    let life = Life::new(&directory());
+    let world = life.start().unwrap();
+    let listed = || {
+        let (to, from) = mpsc::channel();
+        world.queue(Selection::All, move |all| to.send(all).unwrap());
+        from.recv_timeout(Duration::from_secs(20)).expect("an answer")
+    };
+    assert_eq!(listed(), Ok(Vec::new()));
+    let (to, from) = mpsc::channel::<()>();
+    world.inner.queue.push(super::Task::Look(Box::new(move |_| {
+        let _until_the_end = to;
+        panic!("a fault in the queue");
+    })));
+    assert!(from.recv().is_err());
+    assert_eq!(listed(), Err(QueueError::Stopped));
+    assert!(send(&world), "mail is still kept");
+    world.stop();
+    let world = life.start().unwrap();
+    life.work(&world);
+    assert_eq!((world.queued(), life.count("easy")), (0, 1));
+    world.stop();
 }
 
 /// While the disk is busy with one removal, others gather for the next.

@@ -20,6 +20,9 @@ use crate::event::Event;
 use crate::promise::Sure;
 use crate::{Inner, lock};
 
+/// The file pool's key of [`Queue::take_rest`].
+const REST: u64 = (3 << 62) | 1;
+
 /// The queue manager and what is remembered beside it.
 pub(super) struct Driver {
     queue: Arc<Queue>,
@@ -41,6 +44,21 @@ pub(super) struct Driver {
     /// When messages that could not be read are looked at.
     rest: Instant,
     closed: bool,
+}
+
+/// Closes the queue when the thread ends, however it does: nobody waits for an answer that will not
+/// come, and nothing piles up.
+struct Closing(Arc<Queue>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(
+                "the queue has stopped by a fault; mail stays in the spool until restart"
+            );
+        }
+        self.0.close();
+    }
 }
 
 impl Driver {
@@ -66,6 +84,7 @@ impl Driver {
 
     /// Runs until it is told to stop, or there is no world any more.
     pub(super) fn run(mut self) {
+        let _closing = Closing(Arc::clone(&self.queue));
         if let Some(world) = self.world.upgrade() {
             let found = std::mem::take(&mut *lock(&self.queue.found));
             for arrival in found {
@@ -86,7 +105,6 @@ impl Driver {
                 break;
             }
         }
-        self.queue.close();
     }
 
     fn handle(&mut self, world: &Inner, input: Input<waypost_queue::Queue>) {
@@ -240,7 +258,8 @@ impl Driver {
         if self.queue.spool.unread() > 0 && self.rest <= Instant::now() {
             self.rest = Instant::now() + self.queue.settings.queue.queue_run_delay;
             let worker = Arc::clone(world);
-            world.files.submit(None, move || worker.queue.take_rest());
+            // One after the other, so that none is taken up twice.
+            world.files.submit(Some(REST), move || worker.queue.take_rest());
         }
         if self.slots.len() > 1024 && self.slots.len() == self.slots.capacity() {
             self.slots.retain(|_, slot| slot.strong_count() > 0);
