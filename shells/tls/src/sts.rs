@@ -31,10 +31,12 @@ const REFRESH: u64 = 86_400;
 const DOMAINS: usize = 10_000;
 
 /// Fetches at once.
-const FETCHES: usize = 8;
+const FETCHES: usize = 16;
 
-/// Fetches that wait for others.
-const QUEUE: usize = 1000;
+/// Fetches that wait for others. Mail waits for them: with sites that take all the time they get, the
+/// last of these begins after some minutes. Where there are more, mail goes without a policy that
+/// was not known before, and it is asked for again a minute later.
+const QUEUE: usize = 100;
 
 type Waiting = Box<dyn FnOnce(Option<Arc<StsPolicy>>) + Send>;
 
@@ -150,7 +152,11 @@ impl Sts {
         let live = entry.kept.as_ref().filter(|kept| kept.is_live(now));
         let same = live.filter(|kept| Some(&kept.id) == id.as_ref());
         let fresh = same.is_some_and(|kept| now < kept.fetched.saturating_add(REFRESH));
-        let Some(id) = id.filter(|_| !fresh && queue.len() < QUEUE) else {
+        let full = queue.len() >= QUEUE;
+        if full && id.is_some() && !fresh {
+            entry.good_until = now + BELIEVED.0;
+        }
+        let Some(id) = id.filter(|_| !fresh && !full) else {
             return self.settle(inner, &domain, now);
         };
         let holds = same.is_some();

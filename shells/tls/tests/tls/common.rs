@@ -193,7 +193,7 @@ impl Names {
         self.set(name, kind, Answer::unavailable(Failure::ServFail));
     }
 
-    fn answer(&self, question: Question, done: Done) {
+    pub(crate) fn answer(&self, question: Question, done: Done) {
         self.asked.lock().expect("asked").push(question.clone());
         let known = self.answers.lock().expect("answers").get(&question).cloned();
         let nothing = Answer { found: Found::NoName, authentic: false, ttl: 60 };

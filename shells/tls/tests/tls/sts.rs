@@ -9,9 +9,9 @@ use std::thread;
 use std::time::Duration;
 
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
-use waypost_dns::{Kind, Record};
+use waypost_dns::{Answer, Found, Kind, Question, Record};
 use waypost_tls::{Level, StsMode};
-use waypost_tls_client::{Handshake, Refusal, Security, Settings, Trust};
+use waypost_tls_client::{Done, Handshake, Policy, Refusal, Security, Settings, Trust};
 
 use crate::common::{
     Authority, Identity, Names, Time, host, policy, records, security, self_signed, settings,
@@ -260,6 +260,47 @@ fn a_slow_site_takes_its_time_and_no_more() {
     sender.policy("remote.test", move |policy| other.send(policy.sts().is_some()).unwrap());
     assert_eq!((waits.recv(), waits.recv()), (Ok(false), Ok(false)));
     assert_eq!(scene.web.connections(), 1);
+}
+
+#[test]
+fn many_slow_sites_hold_nobody_up_for_long() {
+    let scene = Scene::new(page("200 OK", "text/plain", POLICY));
+    let (names, all) = (scene.names.clone(), 200);
+    for n in 0..all {
+        names.txt(&format!("_mta-sts.d{n}.test"), "v=STSv1; id=1;");
+    }
+    let record = Record::Txt(b"v=STSv1; id=1;"[..].into());
+    let hour = Answer { ttl: 3600, ..records(vec![record], false) };
+    names.set("_mta-sts.remote.test", Kind::Txt, hour);
+    // Their addresses are long in coming.
+    let held: Arc<Mutex<Option<Vec<Done>>>> = Arc::new(Mutex::new(Some(Vec::new())));
+    let hold = Arc::clone(&held);
+    let ask = Arc::new(move |question: Question, done: Done| {
+        let mut held = hold.lock().unwrap();
+        match &mut *held {
+            Some(held) if question.name().starts_with("mta-sts.d") => held.push(done),
+            _ => {
+                drop(held);
+                names.answer(question, done);
+            }
+        }
+    });
+    let sender = Security::new(scene.settings(Level::May), ask, scene.time.clock());
+    let (told, waits) = mpsc::channel();
+    for n in 0..all {
+        let told = told.clone();
+        let done = move |policy: Policy| told.send(policy.sts().is_some()).unwrap();
+        sender.policy(&format!("d{n}.test"), done);
+    }
+    // One too many does not wait, and is not forgotten.
+    assert!(policy(&sender, "remote.test").sts().is_none());
+    let waiting = held.lock().unwrap().take().unwrap();
+    let absent = || Answer { found: Found::NoName, authentic: false, ttl: 0 };
+    waiting.into_iter().for_each(|done| done(absent()));
+    let patience = Duration::from_secs(30);
+    assert!((0..all).all(|_| waits.recv_timeout(patience) == Ok(false)));
+    scene.time.pass(60);
+    assert!(policy(&sender, "remote.test").sts().is_some());
 }
 
 #[test]
