@@ -73,6 +73,25 @@ fn there_and_back() {
     assert!(refused(&got.sender).ends_with("User unknown (SRS time stamp out of date)"));
 }
 
+/// Also when the sender is one that we have written, because a message comes through here twice.
+#[test]
+fn a_report_goes_to_the_first_sender() {
+    let place = Place::new();
+    let (world, deliveries) = start(&place, true);
+    let mut from = "a@elsewhere.test".to_owned();
+    for _ in 0..2 {
+        send(&world, &client(None), &from, "rejected@example.com", "Subject: x\r\n\r\nx\r\n")
+            .unwrap();
+        let refused = deliveries.next();
+        assert_eq!(refused.recipients, ["reject@remote.test"]);
+        assert!(refused.sender.starts_with("SRS0="), "{refused:?}");
+        let report = deliveries.next();
+        assert_eq!((&*report.sender, &*report.recipients[0]), ("", "a@elsewhere.test"));
+        assert!(report.text.contains("\r\nFinal-Recipient: rfc822; reject@remote.test\r\n"));
+        from = refused.sender;
+    }
+}
+
 #[test]
 fn only_foreign_senders_are_rewritten() {
     let place = Place::new();

@@ -11,7 +11,7 @@ use waypost_machine::Secret;
 use waypost_mail::srs::{Srs, SrsError, is_srs};
 use waypost_mail::{Address, Delivery, Domain, Enhanced, Reply, ReversePath, Target};
 use waypost_queue::Origin;
-use waypost_route::{Looked, Map};
+use waypost_route::{Looked, Map, Request};
 
 use crate::fs::{Fs, read_to_end};
 use crate::{Inner, lock};
@@ -113,6 +113,15 @@ pub(crate) fn returning(world: &Inner, recipient: &Address) -> Option<Result<Add
             let text = format!("<{key}>: Recipient address rejected: User unknown ({error})");
             Some(Err(Reply::new(550, Enhanced(5, 1, 1), text)))
         }
+    }
+}
+
+/// Where a recipient leads that is not asked about for the first time, or is of our own making: the
+/// sender of a message that fails here may be one that we have rewritten.
+pub(crate) fn again(world: &Inner, to: Address, orig_to: Address) -> Request {
+    match returning(world, &to) {
+        Some(Ok(original)) => Request::Again { to: original, orig_to },
+        _ => Request::Again { to, orig_to },
     }
 }
 

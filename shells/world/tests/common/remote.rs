@@ -17,7 +17,7 @@ pub(crate) struct Got {
     pub(crate) text: String,
 }
 
-/// Takes everything.
+/// Takes everything, but for recipients whose name begins with `reject`.
 pub(crate) struct Everywhere {
     to: Mutex<mpsc::Sender<Got>>,
 }
@@ -55,7 +55,16 @@ impl Carrier for Everywhere {
                 relay: "mx.test[192.0.2.9]:25".into(),
                 delays: [Duration::ZERO; 2],
             };
-            let recipients = vec![passed; got.recipients.len()];
+            let refused = Passed {
+                fate: Fate::Failed,
+                diagnosis: Arc::new(Diagnosis::own(Enhanced(5, 1, 1), "550 5.1.1 User unknown")),
+                ..passed.clone()
+            };
+            let answer = |to: &String| match to.starts_with("reject") {
+                true => refused.clone(),
+                false => passed.clone(),
+            };
+            let recipients = got.recipients.iter().map(answer).collect();
             done(Carried { recipients, site: SiteState::Alive });
             // Nobody may want to look any more.
             let _ = to.send(got);

@@ -7,13 +7,13 @@ use memchr::memmem;
 use waypost_mail::{Delivery, ReversePath, Target, Verdict};
 use waypost_queue::dsn::{self, Part, Report, Reporter};
 use waypost_queue::{Entry, Origin, ReportKind, Reported, Waiting};
-use waypost_route::Request;
 
 use super::How;
 use super::slot::{Due, Slot};
 use crate::Inner;
 use crate::event::Event;
 use crate::run::smtp::not_now;
+use crate::run::srs;
 use crate::spool::{Draft, SpoolError};
 
 /// A report on its way into the spool.
@@ -80,7 +80,7 @@ impl Letter {
     fn address(self) {
         let world = Arc::clone(&self.world);
         let to = self.report.to.clone();
-        let request = Request::Again { to: to.clone(), orig_to: to };
+        let request = srs::again(&world, to.clone(), to);
         let posted = Box::new(move |verdict| {
             let worker = Arc::clone(&self.world);
             worker.files.submit(None, move || self.post(verdict));

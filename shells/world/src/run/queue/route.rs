@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use waypost_mail::{Enhanced, Reply, Target, Verdict};
 use waypost_queue::{Attempted, Diagnosis, Outcome, SiteState, Waiting};
-use waypost_route::Request;
 
 use super::attempt::{Recipients, Trip};
 use super::gather::Gather;
 use super::slot::Due;
 use crate::event::{Agent, Status};
+use crate::run::srs;
 
 /// "Bad destination mailbox address" (RFC 3463 3.2).
 pub(super) const UNKNOWN_USER: Enhanced = Enhanced(5, 1, 1);
@@ -42,7 +42,7 @@ pub(super) fn ask(
         let gather = Arc::clone(&gather);
         let keep = Box::new(move |verdict| gather.add((n, verdict)));
         let world = &trip.world;
-        let request = Request::Again { to, orig_to };
+        let request = srs::again(world, to, orig_to);
         let (lookups, clock) = (&world.lookups, &world.settings.clock);
         crate::run::resolve::resolve(lookups, clock, &world.policy, request, keep);
     }
