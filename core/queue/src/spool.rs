@@ -49,8 +49,13 @@ impl Queue {
         self.call(Open::Remove { message }, |ticket| Call::Remove { message: id, ticket });
     }
 
-    /// The spool did not do it: again later.
+    /// The spool did not do it: again later. Of what is to be dropped only the removal counts: of a
+    /// damaged message there may be nothing left to write to.
     pub(crate) fn stall(&mut self, message: u32) {
+        let Message { marks, phase, .. } = self.messages[message];
+        if marks.dropped && phase != Phase::Removing {
+            return;
+        }
         let due = self.mono().saturating_add(nanos(self.schedule.settings.queue_run_delay));
         self.timers.set(message, due);
         if !self.messages[message].marks.stalled {

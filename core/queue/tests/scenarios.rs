@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{START, Sim, waiting, why};
+use common::{Asked, START, Sim, waiting, why};
 use waypost_machine::{Input, Machine, Step, Why};
 use waypost_queue::*;
 
@@ -227,6 +227,22 @@ fn hold_release_retry_drop() {
     assert_eq!(sim.command(Command::Drop(Selection::Id(other))), 1);
     assert!(sim.queue.is_empty() && sim.queue.destinations().count() == 0);
     assert_eq!(sim.reports.len(), 1, "only the warning");
+}
+
+/// The entry of a damaged message has gone to where nothing is written to it any more.
+#[test]
+fn dropped_it_goes_though_nothing_can_be_written() {
+    let mut sim = sim();
+    sim.prompt = false;
+    let id = sim.submit(1, "a@b.test", &["x@one.test", "y@two.test"]);
+    assert_eq!(sim.command(Command::Drop(Selection::Id(id))), 1);
+    sim.defer(0);
+    sim.answer(0, false);
+    sim.defer(0);
+    sim.answer(0, false);
+    let [Asked::Remove(..)] = sim.asked.as_slice() else { panic!("it is stuck") };
+    sim.answer(0, true);
+    assert!(sim.queue.is_empty());
 }
 
 /// What a hold called off is not forgotten by a release that comes before the running deliveries end.

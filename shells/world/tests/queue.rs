@@ -632,6 +632,23 @@ fn the_admin_holds_releases_retries_expires_and_drops() {
 }
 
 #[test]
+fn a_message_that_is_found_damaged_is_set_aside_and_forgotten() {
+    let stage = Stage::new(Mood::Deferred);
+    stage.send("mail001@example.com", vec![remote("x@remote.test"), remote("y@other.test")]);
+    stage.until_count("smtp: to=", 2);
+    stage.until_rest();
+    // Who holds a message knows its entry by heart.
+    stage.others.state.lock().unwrap().seen.clear();
+    let spool = stage.place.spool();
+    let entry = files(&spool).into_iter().find(|name| name.ends_with(".entry")).unwrap();
+    std::fs::write(spool.join(&entry), "nonsense\nand more\n").unwrap();
+    stage.pass(10_000);
+    stage.until_empty();
+    assert!(files(&spool.join("corrupt")).contains(&entry));
+    assert_eq!(stage.others.seen().len(), 0);
+}
+
+#[test]
 fn a_message_that_cannot_be_read_hides_no_other() {
     let stage = Stage::new(Mood::Deferred);
     for n in 0..2 {
