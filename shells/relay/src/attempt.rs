@@ -36,8 +36,9 @@ pub(crate) enum Input {
     Route(Result<Vec<Exchanger>, NoRoute>),
     /// We do not want to talk to this host: it cannot give the proof that is wanted.
     Unsafe(Refusal),
-    /// There is no connection with the host, for this reason: `Connection refused`.
-    Unreachable(Box<str>),
+    /// There is no connection with the host, for this reason: `Connection refused`. `ours`: it says
+    /// nothing about the host.
+    Unreachable { reason: Box<str>, ours: bool },
     /// The connection that the message was given to had gone before.
     Untried,
     /// The outcome of talking to a host. `optional`: TLS was a mere wish.
@@ -192,11 +193,19 @@ impl Attempt {
                 self.finish()
             }
             Input::Unsafe(Refusal { status, reason }) => {
-                self.skip(now, Depth::Unsafe, status, &reason)
+                let diagnosis = Arc::new(Diagnosis::own(status, reason));
+                self.blame(Depth::Unsafe, &diagnosis);
+                self.note(now, &diagnosis, Depth::Unsafe);
+                self.next_host(now)
             }
-            Input::Unreachable(reason) => {
+            Input::Unreachable { reason, ours } => {
                 let text = format!("connect to {}: {reason}", self.place());
-                self.skip(now, Depth::Outside, Enhanced(4, 4, 1), &text)
+                let diagnosis = Arc::new(Diagnosis::own(Enhanced(4, 4, 1), text));
+                if !ours {
+                    self.blame(Depth::Outside, &diagnosis);
+                }
+                self.note(now, &diagnosis, Depth::Outside);
+                self.next_host(now)
             }
             Input::Untried => self.untried(now),
             Input::Ended { outcome, remote, optional } => {
@@ -243,14 +252,6 @@ impl Attempt {
                 Action::Route
             }
         }
-    }
-
-    /// The host at hand will not do.
-    fn skip(&mut self, now: Time, depth: Depth, status: Enhanced, text: &str) -> Action {
-        let diagnosis = Arc::new(Diagnosis::own(status, text));
-        self.blame(depth, &diagnosis);
-        self.note(now, &diagnosis, depth);
-        self.next_host(now)
     }
 
     /// A host is of no use now.

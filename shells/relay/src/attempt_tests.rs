@@ -135,7 +135,7 @@ impl World {
             }
             Action::Route => Input::Route(Ok((1..=1 + self.chance.of(4)).map(host).collect())),
             Action::Connect { host, .. } => match self.chance.of(6) {
-                4 => Input::Unreachable("Connection refused".into()),
+                4 => Input::Unreachable { reason: "no way".into(), ours: self.chance.of(2) == 0 },
                 5 => {
                     Input::Unsafe(Refusal { status: Enhanced(4, 7, 5), reason: "no proof".into() })
                 }

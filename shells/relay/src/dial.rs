@@ -77,7 +77,7 @@ impl Wish {
     /// There is no connection.
     pub fn failed(mut self, error: &io::Error) {
         if let Some((job, terms)) = self.party.take() {
-            job.unreachable(&terms.remote, &words(error));
+            job.unreachable(&terms.remote, &words(error), is_ours(error));
         }
     }
 }
@@ -85,9 +85,16 @@ impl Wish {
 impl Drop for Wish {
     fn drop(&mut self) {
         if let Some((job, terms)) = self.party.take() {
-            job.unreachable(&terms.remote, "the attempt was broken off");
+            job.unreachable(&terms.remote, "the attempt was broken off", true);
         }
     }
+}
+
+/// We have no descriptors, memory or ports left, or not the address to connect from: it says nothing
+/// about the host, and others of its messages may fare better.
+fn is_ours(error: &io::Error) -> bool {
+    // ENOMEM, ENFILE, EMFILE, EADDRINUSE, EADDRNOTAVAIL, ENOBUFS
+    matches!(error.raw_os_error(), Some(12 | 23 | 24 | 98 | 99 | 105))
 }
 
 /// As strerror(3) words it.

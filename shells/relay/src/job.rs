@@ -250,14 +250,14 @@ impl Job {
         }
     }
 
-    /// There is no connection with this host.
-    pub(crate) fn unreachable(self: &Arc<Self>, remote: &Remote, why: &str) {
+    /// There is no connection with this host. `ours`: that is our own fault.
+    pub(crate) fn unreachable(self: &Arc<Self>, remote: &Remote, why: &str, ours: bool) {
         // When all is over, it was we who gave up.
         if self.lock().done.is_some() {
             let reason = format!("connect to {remote:#}: {why}").into();
             self.relay.log.event(Event::Unreachable { reason });
         }
-        self.feed(Input::Unreachable(why.into()));
+        self.feed(Input::Unreachable { reason: why.into(), ours });
     }
 }
 

@@ -2,13 +2,14 @@
 
 mod common;
 
-use std::net::TcpListener;
-use std::time::Duration;
+use std::net::{IpAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use common::remote::{Mood, Remote};
 use common::{BODY, Bench, words};
 use waypost_queue::SiteState;
-use waypost_relay::{Event, Transports};
+use waypost_relay::{Dial, Event, Settings, Transports, Wish};
 use waypost_smtp::client::Login;
 use waypost_tls::{Defaults, Level, PolicyTable};
 use waypost_tls_client::Settings as Security;
@@ -394,6 +395,150 @@ fn other_ways() {
         ["Deferred 4.7.0 SASL authentication failed: server 127.0.0.1[127.0.0.1] offered no \
           compatible authentication mechanisms for this type of connection security"]
     );
+}
+
+/// Keeps wishes.
+#[derive(Default)]
+struct Wishes(Mutex<Vec<Wish>>);
+
+impl Dial for Wishes {
+    fn dial(&self, wish: Wish) {
+        self.0.lock().unwrap().push(wish);
+    }
+}
+
+impl Wishes {
+    fn take(&self) -> Wish {
+        self.0.lock().unwrap().pop().expect("a wish")
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+}
+
+/// A sender whose connections are made by hand.
+fn by_hand(zone: &str, change: impl FnOnce(&mut Settings)) -> (Bench, Arc<Wishes>) {
+    let wishes = Arc::new(Wishes::default());
+    let tls = Security { table: PolicyTable::default(), ..Default::default() };
+    (Bench::dialing(zone, tls, Arc::clone(&wishes) as _, change), wishes)
+}
+
+#[test]
+fn what_we_lack_ourselves_is_no_fault_of_the_host() {
+    let (bench, wishes) = by_hand("", |_| {});
+    for (error, words, ours) in [
+        (24, "Too many open files", true),
+        (99, "Cannot assign requested address", true),
+        (101, "Network is unreachable", false),
+    ] {
+        let outcome = bench.begin("[192.0.2.1]", &[A]);
+        wishes.take().failed(&std::io::Error::from_raw_os_error(error));
+        let carried = outcome.try_recv().expect("it is over at once");
+        let text = format!("connect to 192.0.2.1[192.0.2.1]:25: {words}");
+        assert_eq!(common::words(&carried), [format!("Deferred 4.4.1 {text}")]);
+        assert_eq!(carried.site == SiteState::Unknown, ours, "{:?}", carried.site);
+        assert!(wishes.is_empty(), "nothing is tried again");
+    }
+}
+
+#[test]
+fn where_there_is_no_ipv6_ipv4_is_used_and_each_has_its_own_address() {
+    let zone = "remote.test A 192.0.2.1\nremote.test AAAA 2001:db8::1";
+    let (v4, v6) = ("192.0.2.7".parse().unwrap(), "2001:db8::7".parse().unwrap());
+    let (bench, wishes) = by_hand(zone, |settings| {
+        settings.ipv6 = true;
+        (settings.bind_v4, settings.bind_v6) = (Some(v4), Some(v6));
+    });
+    let outcome = bench.begin("remote.test", &[A]);
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        assert!(outcome.try_recv().is_err());
+        let wish = wishes.take();
+        both.push((wish.address().ip().to_string(), wish.bind()));
+        wish.failed(&std::io::Error::from_raw_os_error(101));
+    }
+    both.sort();
+    let want =
+        [("192.0.2.1".into(), Some(IpAddr::V4(v4))), ("2001:db8::1".into(), Some(IpAddr::V6(v6)))];
+    assert_eq!(both, want);
+    assert!(words(&outcome.try_recv().unwrap())[0].starts_with("Deferred 4.4.1 connect to"));
+}
+
+#[test]
+fn a_connection_that_comes_after_the_end_is_not_used() {
+    let (bench, wishes) = by_hand("", |_| {});
+    let outcome = bench.begin("[192.0.2.1]", &[A]);
+    let (wish, other) = (wishes.take(), bench.begin("[192.0.2.2]", &[B]));
+    bench.relay.stop();
+    for outcome in [outcome, other] {
+        let carried = outcome.try_recv().expect("it is over at once");
+        assert!(words(&carried)[0].starts_with("Deferred 4.3.2"), "{carried:?}");
+        assert_eq!(carried.site, SiteState::Unknown);
+    }
+    assert!(wish.connected().is_none());
+    // That it is not opened any more is nothing to tell.
+    drop(wishes.take());
+    assert_eq!(*bench.events.lock().unwrap(), []);
+}
+
+#[test]
+fn connections_that_wait_are_closed_when_we_stop() {
+    let remote = Remote::start("127.0.0.1", 0, Mood::default());
+    let bench = Bench::new("", |settings| settings.idle = Duration::from_secs(600));
+    assert!(bench.words(&remote.hop(), &[A])[0].starts_with("Sent"));
+    bench.relay.stop();
+    let end = Instant::now() + Duration::from_secs(20);
+    while remote.lines().last().is_none_or(|line| line != "QUIT") {
+        assert!(Instant::now() < end, "{:?}", remote.lines());
+        std::thread::yield_now();
+    }
+}
+
+/// A relay host that wants a login.
+fn login(settings: &mut Settings, hop: &str) {
+    let password = Box::<str>::from("secret").into();
+    settings.relayhost = Some(hop.into());
+    settings.login = Some(Login { user: "me".into(), password });
+}
+
+#[test]
+fn a_relay_host_with_a_login() {
+    let auth = ["AUTH PLAIN"];
+    let wrapped = Mood { offers: auth.to_vec(), wrapped: true, ..Mood::secure(&auth) };
+    // `\0me\0secret`
+    let plain = "AUTH PLAIN AG1lAHNlY3JldA==";
+    for (mood, wrapper) in [(Mood::secure(&auth), false), (wrapped, true)] {
+        let remote = Remote::start("127.0.0.1", 0, mood);
+        let hop = remote.hop();
+        let bench = Bench::secured("", Level::Encrypt, |settings| {
+            login(settings, &hop);
+            settings.wrapper = wrapper;
+        });
+        assert!(bench.words("else.test", &[A])[0].starts_with("Sent"));
+        let lines = remote.lines();
+        assert_eq!(lines.iter().filter(|line| *line == plain).count(), 1, "{lines:?}");
+        assert_eq!(lines.contains(&"STARTTLS".into()), !wrapper, "{lines:?}");
+        let events = bench.events.lock().unwrap();
+        assert!(matches!(&events[..], [Event::Secured { .. }]), "{events:?}");
+    }
+    // Neither to one that nobody vouches for, nor to one whose TLS does not work, nor in clear.
+    let broken = Mood { replies: vec![("STARTTLS", "220 go")], ..Mood::secure(&auth) };
+    let stripped = Mood { offers: auth.to_vec(), ..Mood::default() };
+    for (level, mood) in [
+        (Level::Verify, Mood::secure(&auth)),
+        (Level::May, broken),
+        (Level::May, stripped),
+        (Level::None, Mood::secure(&auth)),
+    ] {
+        let remote = Remote::start("127.0.0.1", 0, mood);
+        let hop = remote.hop();
+        let bench = Bench::secured("", level, |settings| login(settings, &hop));
+        let words = bench.words("else.test", &[A]);
+        assert!(words[0].starts_with("Deferred 4.7."), "{words:?}");
+        let lines = remote.lines();
+        assert!(!lines.iter().any(|line| line.starts_with("AUTH")), "{lines:?}");
+    }
 }
 
 #[test]

@@ -51,6 +51,15 @@ impl Bench {
         port: Option<u16>,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
+        Self::dialing(zone, tls, Arc::new(Threads(Arc::new(SystemClock::default()), port)), change)
+    }
+
+    pub(crate) fn dialing(
+        zone: &str,
+        tls: waypost_tls_client::Settings,
+        dial: Arc<dyn Dial>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let mut settings = Settings::new("mail.example.com");
         settings.ipv6 = false;
         change(&mut settings);
@@ -63,8 +72,8 @@ impl Bench {
         let security = Security::new(tls, ask, Arc::new(|| 1_795_333_822));
         let relay = Relay::new(
             settings,
-            Arc::clone(&clock),
-            Arc::new(Threads(clock, port)),
+            clock,
+            dial,
             zone,
             security,
             Arc::new(move |event| log.lock().unwrap().push(event)),
@@ -162,6 +171,7 @@ impl Resolve for Zone {
                     preference: preference.parse().unwrap(),
                     exchange: exchange.trim_end_matches('.').into(),
                 },
+                None if kind == "AAAA" => Record::Aaaa(data.parse().unwrap()),
                 None => Record::A(data.parse().unwrap()),
             });
         }
