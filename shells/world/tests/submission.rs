@@ -59,6 +59,20 @@ fn what_is_missing_is_added_and_bcc_goes() {
     assert!(ids.into_iter().all(|id| id.starts_with("<20261122120000.")));
 }
 
+/// A line of a mailbox file on top hides no Bcc.
+#[test]
+fn a_message_out_of_a_mailbox_file() {
+    let place = Place::new();
+    let world = place.world();
+    let text = format!("From me Sun Nov 22 2026\r\n{BARE}");
+    let from = "mail001@example.com";
+    send(&world, &user(Some("mail001")), from, "mail000@example.com", &text).unwrap();
+    let (text, _) = arrived(&place);
+    let (header, body) = text.split_once("\n\n").unwrap();
+    assert!(header.starts_with("Mailbox-Line: From me Sun Nov 22 2026\nTo: mail000\n"), "{header}");
+    assert!(!header.contains("secret") && !body.contains("secret"), "{text}");
+}
+
 #[test]
 fn what_is_whole_stays_as_it_is() {
     let place = Place::new();

@@ -19,6 +19,8 @@ pub(crate) struct Header {
     held: Vec<u8>,
     /// Where the first line begins that was not looked at.
     line: usize,
+    /// Where the `From ` lines of a mailbox file end that stand before the first field.
+    mailbox: usize,
     /// What was learned, once it is complete.
     known: Option<Known>,
     /// What a submitted message's header needs.
@@ -104,21 +106,26 @@ impl Header {
             if line.is_empty() {
                 return Some(End::Behind(start + lf + 1));
             }
-            let folded = start > 0 && matches!(line[0], b' ' | b'\t');
-            if !folded && !is_field(line) {
+            let folded = start > self.mailbox && matches!(line[0], b' ' | b'\t');
+            let of_mailbox = start == self.mailbox && is_mailbox_line(line);
+            if !folded && !of_mailbox && !is_field(line) {
                 return Some(End::Before(start));
             }
             self.line = start + lf + 1;
+            if of_mailbox {
+                self.mailbox = self.line;
+            }
         }
         None
     }
 
     fn release(&mut self, end: &End) -> Vec<Bytes> {
-        let held = Bytes::from(std::mem::take(&mut self.held));
-        let at = match end {
-            End::Behind(at) | End::Before(at) => *at,
-            End::Here | End::Cut => held.len(),
+        let from_end = match end {
+            End::Behind(at) | End::Before(at) => self.held.len() - at,
+            End::Here | End::Cut => 0,
         };
+        let held = Bytes::from(name_mailbox_lines(std::mem::take(&mut self.held), self.mailbox));
+        let at = held.len() - from_end;
         let cut = matches!(end, End::Cut);
         let block = match &self.submission {
             Some(submission) if !cut => submission.edit(&held[..at]).into(),
@@ -145,6 +152,25 @@ fn is_field(line: &[u8]) -> bool {
     let Some(colon) = memchr(b':', line) else { return false };
     let name = line[..colon].trim_ascii_end();
     !name.is_empty() && name.iter().all(u8::is_ascii_graphic)
+}
+
+/// `From user date`, as before each message of a mailbox file, possibly quoted.
+fn is_mailbox_line(line: &[u8]) -> bool {
+    let quotes = line.iter().take_while(|octet| **octet == b'>').count();
+    line[quotes..].starts_with(b"From ")
+}
+
+/// Makes fields of such lines, as Postfix does. If they ended the header, all fields behind them
+/// would become text, Bcc too.
+fn name_mailbox_lines(held: Vec<u8>, end: usize) -> Vec<u8> {
+    if end == 0 {
+        return held;
+    }
+    let lines = held[..end].split_inclusive(|octet| *octet == b'\n');
+    let mut named: Vec<u8> =
+        lines.flat_map(|line| [&b"Mailbox-Line: "[..], line].concat()).collect();
+    named.extend_from_slice(&held[end..]);
+    named
 }
 
 fn learn(block: &[u8]) -> Known {
@@ -204,6 +230,14 @@ mod tests {
             ("\r\nbody\r\n", "\r\nbody\r\n"),
             ("To: x\r\n", "To: x\r\n"),
             ("", ""),
+            (
+                "From a b\r\n>>From c\r\nTo: x\r\n y\r\n\r\nFrom d\r\n",
+                "Mailbox-Line: From a b\r\nMailbox-Line: >>From c\r\nTo: x\r\n y\r\n\r\nFrom d\r\n",
+            ),
+            ("From a\r\n b\r\n", "Mailbox-Line: From a\r\n\r\n b\r\n"),
+            ("From a\r\nno field\r\n", "Mailbox-Line: From a\r\n\r\nno field\r\n"),
+            ("From a\r\n", "Mailbox-Line: From a\r\n"),
+            ("From: a\r\n", "From: a\r\n"),
         ] {
             assert_eq!(pass(message, &[]).0, expected);
         }
@@ -221,8 +255,9 @@ mod tests {
         fn cutting_changes_nothing(mut cuts in prop::collection::vec(0usize..150, 0..8)) {
             cuts.sort_unstable();
             prop_assert_eq!(pass(MESSAGE, &cuts), pass(MESSAGE, &[]));
-            let odd = "A: b\r\nno header\r\nC: d\r\n\r\nx\r\n";
-            prop_assert_eq!(pass(odd, &cuts), pass(odd, &[]));
+            for odd in ["A: b\r\nno header\r\nC: d\r\n\r\nx\r\n", "From a\r\n>From b\r\nC: d\r\n\r\nx\r\n"] {
+                prop_assert_eq!(pass(odd, &cuts), pass(odd, &[]));
+            }
         }
     }
 }
