@@ -649,6 +649,21 @@ fn a_message_that_is_found_damaged_is_set_aside_and_forgotten() {
 }
 
 #[test]
+fn whoever_sent_what_is_damaged_is_told_of_its_end() {
+    let stage = Stage::new(Mood::Silent);
+    stage.send("mail001@example.com", vec![remote("x@remote.test")]);
+    stage.others.until(|state| state.open.len() == 1);
+    let spool = stage.place.spool();
+    let body = files(&spool).into_iter().find(|name| name.ends_with(".body")).unwrap();
+    std::fs::write(spool.join(&body), "half").unwrap();
+    stage.others.end(Mood::Failed);
+    let report = stage.report();
+    assert!(report.contains("Status: 5.1.1\n") && report.contains("cannot be read"), "{report}");
+    assert!(files(&spool.join("corrupt")).contains(&body));
+    assert_eq!(files(&spool), ["corrupt"]);
+}
+
+#[test]
 fn a_message_that_cannot_be_read_hides_no_other() {
     let stage = Stage::new(Mood::Deferred);
     for n in 0..2 {

@@ -37,6 +37,15 @@ pub(crate) enum Damage {
 }
 
 impl SpoolError {
+    /// True when it will hardly be better another time: damage, or a disk that cannot read it.
+    pub(crate) fn is_lasting(&self) -> bool {
+        let broken = rustix::io::Errno::IO.raw_os_error();
+        match self {
+            Self::Io(_, error) => error.raw_os_error() == Some(broken),
+            _ => self.is_damage(),
+        }
+    }
+
     pub(super) fn io(path: &Path, error: io::Error) -> Self {
         Self::Io(path.display().to_string(), error)
     }

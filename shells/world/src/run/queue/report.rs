@@ -92,10 +92,19 @@ impl Letter {
     /// Puts it into the spool, and only then answers.
     fn post(self, verdict: Verdict) {
         let mut entry = self.entry(verdict);
-        let lines = match self.write(&mut entry) {
+        let queue = &self.world.queue;
+        let written = self.write(&mut entry, true).or_else(|broke| match broke {
+            // To be told that it is lost the sender need not get it back.
+            Broke::Original(error) if self.kind != ReportKind::Delayed && error.is_lasting() => {
+                queue.complain(&self.slot, &error);
+                self.write(&mut entry, false)
+            }
+            broke => Err(broke),
+        });
+        let lines = match written {
             Ok(lines) => lines,
-            Err(error) => {
-                return self.world.queue.complain(&self.slot, &error);
+            Err(Broke::Original(error) | Broke::Own(error)) => {
+                return queue.complain(&self.slot, &error);
             }
         };
         let log = &self.world.settings.log;
@@ -146,23 +155,28 @@ impl Letter {
         Entry::new(origin, deliveries.into_iter().map(waiting).collect())
     }
 
-    /// Makes it durable; how many lines it has.
-    fn write(&self, entry: &mut Entry) -> Result<u64, SpoolError> {
+    /// Makes it durable, with the original or without; how many lines it has.
+    fn write(&self, entry: &mut Entry, original: bool) -> Result<u64, Broke> {
         let draft = self.world.queue.spool.begin(&self.id)?;
         let mut out = Counted { draft, lines: 0 };
         out.write(Bytes::copy_from_slice(&self.report.head))?;
-        self.write_original(&mut out)?;
+        if original {
+            self.write_original(&mut out)?;
+        } else {
+            out.write(Bytes::from_static(UNREADABLE))?;
+        }
         out.write(Bytes::copy_from_slice(&self.report.tail))?;
         out.draft.commit(entry)?;
         Ok(out.lines)
     }
 
-    fn write_original(&self, out: &mut Counted) -> Result<(), SpoolError> {
-        let mut body = self.world.queue.spool.body(&self.original)?;
+    fn write_original(&self, out: &mut Counted) -> Result<(), Broke> {
+        let body = self.world.queue.spool.body(&self.original);
+        let mut body = body.map_err(Broke::Original)?;
         let mut header = Vec::new();
         let (mut offset, mut end) = (0, false);
         while !end {
-            let (block, last) = body.read(offset, BLOCK)?;
+            let (block, last) = body.read(offset, BLOCK).map_err(Broke::Original)?;
             (offset, end) = (offset + block.len() as u64, last);
             if self.report.original == Part::Full {
                 out.write(block)?;
@@ -173,10 +187,29 @@ impl Letter {
             header.truncate(empty_line.map_or(header.len(), |at| at + 2));
             end |= empty_line.is_some() || header.len() > MAX_HEADER;
         }
-        if header.is_empty() { Ok(()) } else { out.write(header.into()) }
+        if !header.is_empty() {
+            out.write(header.into())?;
+        }
+        Ok(())
     }
 }
 
+/// Why a report is not written.
+enum Broke {
+    /// The message that it is about cannot be read.
+    Original(SpoolError),
+    /// It cannot be written itself.
+    Own(SpoolError),
+}
+
+impl From<SpoolError> for Broke {
+    fn from(error: SpoolError) -> Self {
+        Self::Own(error)
+    }
+}
+
+/// In place of an original that nobody can read any more.
+const UNREADABLE: &[u8] = b"Comments: the message cannot be read any more\r\n";
 /// Octets of a header that are returned, at least.
 const MAX_HEADER: usize = 128 * 1024;
 /// Octets that are read at a time.
