@@ -1,11 +1,12 @@
 //! What was answered, for as long as it holds.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use core::mem::size_of;
 use core::time::Duration;
 
 use waypost_machine::Time;
 
-use crate::question::{Answer, Found, Question};
+use crate::question::{Answer, Found, Question, Record};
 
 /// Nothing is kept for longer, in seconds, whatever it says (RFC 8767 4: a week is too long for
 /// anything; a mail server asks again after a day).
@@ -16,6 +17,21 @@ const LONGEST_ABSENCE: u32 = 15 * 60;
 /// A failure is kept for so long, in seconds (RFC 2308 7): a queue full of mail for one domain asks
 /// once.
 const FAILURE: u32 = 5;
+
+/// An answer with more octets than this is not kept: one by TCP can have 64 KiB, and whoever has many
+/// names could fill the memory with them. Honest ones are far smaller.
+const LARGEST: usize = 8 * 1024;
+
+/// Octets of an answer, roughly.
+fn octets(found: &Found) -> usize {
+    let Found::Records(records) = found else { return 0 };
+    let own = |record: &Record| match record {
+        Record::A(_) | Record::Aaaa(_) => 0,
+        Record::Mx { exchange: name, .. } | Record::Ptr(name) => name.len(),
+        Record::Tlsa { data, .. } | Record::Txt(data) => data.len(),
+    };
+    records.iter().map(|record| size_of::<Record>() + own(record)).sum()
+}
 
 /// Answers to questions, up to a number of them; those that end first go first.
 #[derive(Debug)]
@@ -56,8 +72,8 @@ impl Cache {
         Some(Answer { ttl, ..kept.answer.clone() })
     }
 
-    /// Keeps an answer, in place of what was known before. An answer that holds for no time is not
-    /// kept; a failure does not drive out what still holds.
+    /// Keeps an answer, in place of what was known before. An answer that holds for no time, or has
+    /// more than 8 KiB, is not kept; a failure does not drive out what still holds.
     pub fn put(&mut self, now: Time, question: &Question, answer: &Answer) {
         let seconds = match answer.found {
             Found::Records(_) => answer.ttl.min(LONGEST),
@@ -66,7 +82,7 @@ impl Cache {
             Found::Unavailable(_) => FAILURE,
         };
         self.forget(question);
-        if seconds == 0 || self.limit == 0 {
+        if seconds == 0 || self.limit == 0 || octets(&answer.found) > LARGEST {
             return;
         }
         while self.answers.len() >= self.limit

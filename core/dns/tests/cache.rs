@@ -21,6 +21,26 @@ fn records(n: u8, ttl: u32) -> Answer {
 }
 
 #[test]
+fn answers_that_fill_the_memory_are_not_kept() {
+    let answer = |records| Answer { found: Found::Records(records), authentic: false, ttl: 60 };
+    let name = || "mx.a.test".into();
+    for (record, few) in [
+        (Record::A([192, 0, 2, 1].into()), 50),
+        (Record::Mx { preference: 10, exchange: name() }, 50),
+        (Record::Ptr(name()), 50),
+        (Record::Txt([b'x'; 255][..].into()), 20),
+        (Record::Tlsa { usage: 3, selector: 1, matching: 1, data: [0; 32][..].into() }, 50),
+    ] {
+        let mut cache = Cache::new(10);
+        cache.put(at(0), &question("a.test"), &answer(vec![record.clone(); few]));
+        assert_eq!(cache.len(), 1, "{record:?}");
+        // What was known before is not true any more.
+        cache.put(at(1), &question("a.test"), &answer(vec![record.clone(); 1000]));
+        assert!(cache.is_empty(), "{record:?}");
+    }
+}
+
+#[test]
 fn answers_hold_as_long_as_they_say_within_limits() {
     let nothing = |found: Found, ttl| Answer { found, authentic: false, ttl };
     for (answer, seconds) in [
