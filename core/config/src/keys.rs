@@ -238,7 +238,7 @@ pub const KEYS: &[Key] = &[
     key(
         "forward.srs",
         "true",
-        "Forwarded mail of other domains leaves with a sender of ours (SRS), so that the next server\nfinds us entitled to send it (SPF); failure notices find their way back. The secret is made once,\nas srs-secret in the spool directory: a further line on top of that file signs from then on, the\nothers stay good.",
+        "Forwarded mail of other domains leaves with a sender of ours (SRS), so that the next server\nfinds us entitled to send it (SPF); failure notices find their way back. The secret is made once,\nas srs-secret in the spool directory: a further line on top of that file signs from then on, the\nothers stay good. A secret of postsrsd goes below ours.",
     ),
     unset(
         "forward.srs_domain",

@@ -41,7 +41,8 @@ pub struct Srs {
     pub secrets: Vec<Secret<Vec<u8>>>,
     /// Days for which a bounce is let back; at most 1000.
     pub max_age: u16,
-    /// Characters of the proof, 4 to 24. An address is good for guessing 64^n times.
+    /// Characters of the proof, 4 to 24. Case does not count, so one in 38^n guesses is right: of
+    /// 4 characters, one in two million. What the further secrets prove may have 4 and more.
     pub hash_length: usize,
     /// Octets of a rewritten local part, see above.
     pub max_local: usize,
@@ -115,14 +116,15 @@ impl Srs {
         }
         let secret = self.secrets.first().ok_or(SrsError::NoSecret)?;
         let (local, domain) = (sender.local(), sender.domain().as_str());
+        let length = self.hash_length;
         let rewritten = if let Some(rest) = behind(local, "SRS0") {
-            format!("SRS1={}={domain}={rest}", self.hash(secret, &[domain, rest]))
+            format!("SRS1={}={domain}={rest}", hash_of(secret, &[domain, rest], length))
         } else if let Some(rest) = behind(local, "SRS1") {
             let (_, first, rest) = parts(rest)?;
-            format!("SRS1={}={first}={rest}", self.hash(secret, &[first, rest]))
+            format!("SRS1={}={first}={rest}", hash_of(secret, &[first, rest], length))
         } else {
             let stamp = stamp(day);
-            let hash = self.hash(secret, &[&stamp, domain, local]);
+            let hash = hash_of(secret, &[&stamp, domain, local], length);
             format!("SRS0={hash}={stamp}={domain}={local}")
         };
         if rewritten.len() > self.max_local {
@@ -160,27 +162,29 @@ impl Srs {
         if self.secrets.is_empty() {
             return Err(SrsError::NoSecret);
         }
-        let good = |secret| same(&self.hash(secret, of), hash);
+        let good = |n, secret| {
+            let length = if n == 0 { self.hash_length } else { hash.len() };
+            same(&hash_of(secret, of, length), hash)
+        };
         // All are tried, whatever the first says: the time tells nothing.
-        let good = self.secrets.iter().fold(false, |any, secret| good(secret) | any);
+        let good = self.secrets.iter().enumerate().fold(false, |any, (n, it)| good(n, it) | any);
         if good { Ok(()) } else { Err(SrsError::Forged) }
     }
+}
 
-    fn hash(&self, secret: &Secret<Vec<u8>>, of: &[&str]) -> String {
-        // Some servers change the case of addresses, so it must not count.
-        let text = of.concat().to_ascii_lowercase();
-        let mut mac = Hmac::<Sha1>::new_from_slice(secret.expose())
-            .expect("invariant: HMAC takes keys of any length");
-        mac.update(text.as_bytes());
-        let digest = mac.finalize().into_bytes();
-        let length = self.hash_length.clamp(4, 24);
-        let sextet = |n: usize| {
-            let bits = |at: usize| u16::from(digest.get(at).copied().unwrap_or(0));
-            let pair = (bits(n * 6 / 8) << 8) | bits(n * 6 / 8 + 1);
-            char::from(BASE64[usize::from(pair >> (10 - n * 6 % 8)) & 63])
-        };
-        (0..length).map(sextet).collect()
-    }
+fn hash_of(secret: &Secret<Vec<u8>>, of: &[&str], length: usize) -> String {
+    // Some servers change the case of addresses, so it must not count.
+    let text = of.concat().to_ascii_lowercase();
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret.expose())
+        .expect("invariant: HMAC takes keys of any length");
+    mac.update(text.as_bytes());
+    let digest = mac.finalize().into_bytes();
+    let sextet = |n: usize| {
+        let bits = |at: usize| u16::from(digest.get(at).copied().unwrap_or(0));
+        let pair = (bits(n * 6 / 8) << 8) | bits(n * 6 / 8 + 1);
+        char::from(BASE64[usize::from(pair >> (10 - n * 6 % 8)) & 63])
+    };
+    (0..length.clamp(4, 24)).map(sextet).collect()
 }
 
 /// Compares without case, as servers on the way may change it, and without a hint by the time it
@@ -308,6 +312,26 @@ mod tests {
         new.secrets.clear();
         assert_eq!(new.forward(&address("a@b.test"), DAY), Err(SrsError::NoSecret));
         assert_eq!(new.reverse(&old, DAY), Err(SrsError::NoSecret));
+    }
+
+    /// The addresses of postsrsd stay good when its secret stands behind a new one; with the new
+    /// one, nothing shorter than what it writes is good.
+    #[test]
+    fn longer_proofs() {
+        let sender = address("test@otherdomain.com");
+        let old = srs().forward(&sender, DAY).unwrap();
+        let mut long = Srs { hash_length: 8, ..srs() };
+        assert_eq!(long.reverse(&old, DAY), Err(SrsError::Forged));
+        let new = long.forward(&sender, DAY).unwrap();
+        assert!(new.to_string().starts_with("SRS0=vmyz") && new.to_string().contains("=2W="));
+        assert_eq!(long.reverse(&new, DAY), Ok(sender.clone()));
+        long.secrets.insert(0, Secret::new(b"another".to_vec()));
+        assert_eq!(long.reverse(&old, DAY), Ok(sender.clone()));
+        assert_eq!(long.reverse(&new, DAY), Ok(sender));
+        for short in ["", "v", "vmy"] {
+            let cut = address(&old.to_string().replace("vmyz", short));
+            assert_eq!(long.reverse(&cut, DAY), Err(SrsError::Forged));
+        }
     }
 
     #[test]

@@ -37,6 +37,7 @@ fn there_and_back() {
         "{got:?}"
     );
     assert!(got.sender.contains("=elsewhere.test=a@"), "{got:?}");
+    assert_eq!(got.sender.split('=').nth(1).map(str::len), Some(8), "{got:?}");
     // Two fields on top, the rest is untouched.
     let rest =
         got.text.strip_prefix("Delivered-To: forward@example.com\r\nReceived: from ").unwrap();

@@ -19,6 +19,9 @@ use crate::{Inner, lock};
 /// The file of secrets in the spool's directory, one in a line; the first one signs.
 const FILE: &str = "srs-secret";
 const MAX_FILE: u64 = 64 * 1024;
+/// Characters of the proof in an address, so that guessing is hopeless: whoever has a good address
+/// can send mail through us to the one that it stands for.
+const PROOF: usize = 8;
 /// Octets of a new secret.
 const LENGTH: usize = 32;
 
@@ -168,6 +171,7 @@ pub(crate) fn open(
         tracing::warn!("warning: {}: a secret has fewer than 16 characters", path.display());
     }
     let mut srs = Srs::new(domain.clone(), Secret::new(Vec::new()));
+    srs.hash_length = PROOF;
     srs.secrets = secrets.into_iter().map(Secret::new).collect();
     Ok((!srs.secrets.is_empty()).then_some(srs))
 }
