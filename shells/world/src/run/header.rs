@@ -10,6 +10,9 @@ use crate::run::submission::{self, Submission};
 
 /// Octets of a header that are held; one that is longer is passed on as far as it came.
 const MAX_HEADER: usize = 128 * 1024;
+/// Characters of a Message-ID that are remembered, as long as the message waits: as many as a line
+/// may have (RFC 5322 2.1.1).
+const MAX_MESSAGE_ID: usize = 998;
 /// Received fields: more mean that the message goes round (Postfix's `hopcount_limit`).
 pub(crate) const HOPCOUNT_LIMIT: usize = 50;
 
@@ -181,7 +184,8 @@ fn learn(block: &[u8]) -> Known {
         } else if field.is(b"message-id") && known.message_id.is_empty() {
             let value = field.value();
             let value = String::from_utf8_lossy(value.trim_ascii());
-            known.message_id = value.chars().filter(|c| !c.is_control()).collect();
+            let shown = value.chars().filter(|c| !c.is_control());
+            known.message_id = shown.take(MAX_MESSAGE_ID).collect();
         } else if field.is(b"delivered-to") && known.delivered_to.len() < HOPCOUNT_LIMIT {
             let value = field.value();
             known.delivered_to.push(String::from_utf8_lossy(value.trim_ascii()).to_lowercase());
@@ -218,6 +222,14 @@ mod tests {
         assert_eq!(out, MESSAGE);
         assert_eq!((&*known.message_id, known.hops), ("<1@x>", 2));
         assert_eq!(known.delivered_to, ["me@example.com"]);
+    }
+
+    #[test]
+    fn an_endless_message_id_is_not_remembered() {
+        let message = format!("Message-ID:\r\n <{}@x>\r\n\r\n", "ä".repeat(5000));
+        let (out, known) = pass(&message, &[]);
+        assert_eq!(out, message);
+        assert_eq!(known.message_id.chars().count(), MAX_MESSAGE_ID);
     }
 
     #[test]
