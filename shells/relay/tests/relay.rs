@@ -3,17 +3,21 @@
 mod common;
 
 use std::net::{IpAddr, TcpListener};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use common::remote::{Mood, Remote};
 use common::{BODY, Bench, words};
+use waypost_machine::{Answer, Input, Machine, Now, Session, Step};
 use waypost_queue::SiteState;
-use waypost_relay::{Dial, Event, Settings, Transports, Wish};
-use waypost_smtp::client::Login;
+use waypost_relay::{Dial, Event, Line, Settings, Started, Transports, Wish};
+use waypost_smtp::client::{Client, Login, Reply};
 use waypost_tls::{Defaults, Level, PolicyTable};
 use waypost_tls_client::Settings as Security;
 use waypost_world::carrier::Fate;
+use waypost_world::{Clock, SystemClock};
 
 const A: &str = "a@remote.test";
 const B: &str = "b@remote.test";
@@ -480,6 +484,94 @@ fn a_connection_that_comes_after_the_end_is_not_used() {
     // That it is not opened any more is nothing to tell.
     drop(wishes.take());
     assert_eq!(*bench.events.lock().unwrap(), []);
+}
+
+/// A connection that is driven by hand.
+struct Hand {
+    machine: Session<Client>,
+    line: Line,
+    answers: (Sender<Answer<Reply>>, Receiver<Answer<Reply>>),
+}
+
+impl Hand {
+    fn new(wish: Wish) -> Self {
+        let Started { machine, line, .. } = wish.connected().expect("it is wanted");
+        let mut hand = Self { machine, line, answers: channel() };
+        hand.pump();
+        hand
+    }
+
+    fn pump(&mut self) {
+        loop {
+            match self.machine.poll(usize::MAX) {
+                Step::Call(call) => {
+                    let answers = self.answers.0.clone();
+                    self.line.call(call, move |answer| answers.send(answer).unwrap());
+                }
+                Step::Cancel(id) => self.line.cancel(id),
+                Step::Fact(fact) => self.line.fact(fact),
+                Step::Close(why) => return self.line.ended(self.machine.protocol(), why),
+                Step::Wait(_) => return,
+                Step::Send(_) | Step::Secure(_) => {}
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input<Session<Client>>) {
+        self.machine.handle(SystemClock::default().now(), input);
+        self.pump();
+    }
+
+    /// The host says something; what is asked meanwhile is answered.
+    fn says(&mut self, reply: &'static [u8]) {
+        self.handle(Input::Bytes(Bytes::from_static(reply)));
+        while let Ok(answer) = self.answers.1.try_recv() {
+            self.handle(Input::Answer(answer));
+        }
+    }
+
+    /// The host takes one message.
+    fn takes(&mut self) {
+        for reply in ["220 mx", "250 mx", "250 ok", "250 ok", "354 go", "250 2.0.0 Ok"] {
+            self.says(reply.as_bytes());
+            self.says(b"\r\n");
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_closes_when_it_is_given_a_message_costs_nothing() {
+    let late = SystemClock::default().now();
+    let late = Now { mono: late.mono.plus(Duration::from_secs(60)), ..late };
+    type Ends = Box<dyn Fn(&mut Hand)>;
+    let ends: [Ends; 3] = [
+        // The host hangs up, which is seen when the message is there.
+        Box::new(|hand| {
+            hand.handle(Input::Eof);
+            hand.says(b"");
+        }),
+        // It says so, after the message was handed over and before the connection heard of it.
+        Box::new(|hand| hand.says(b"421 4.4.2 idle for too long\r\n")),
+        // We hang up at this very moment.
+        Box::new(move |hand| {
+            hand.machine.handle(late, Input::Tick);
+            hand.pump();
+        }),
+    ];
+    for end in ends {
+        let (bench, wishes) = by_hand("", |_| {});
+        let first = bench.begin("[192.0.2.1]", &[A]);
+        let mut hand = Hand::new(wishes.take());
+        hand.takes();
+        assert!(words(&first.try_recv().unwrap())[0].starts_with("Sent"));
+        let second = bench.begin("[192.0.2.1]", &[B]);
+        assert!(wishes.is_empty(), "the connection that waits is taken");
+        end(&mut hand);
+        // Nothing is deferred: it is connected again.
+        assert!(second.try_recv().is_err());
+        Hand::new(wishes.take()).takes();
+        assert!(words(&second.try_recv().unwrap())[0].starts_with("Sent"));
+    }
 }
 
 #[test]
