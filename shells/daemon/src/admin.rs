@@ -26,7 +26,7 @@ pub(crate) fn check(path: &Path) -> Outcome {
         good &= fine;
     };
     report(true, &format!("{}: configuration read", path.display()));
-    match settings::check(&file.config) {
+    match settings::check(&file) {
         Ok(()) => {}
         Err(error) => report(false, &error.to_string()),
     }

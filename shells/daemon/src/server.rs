@@ -57,7 +57,7 @@ impl Server {
             true => TlsConfigs::default(),
             false => TlsConfigs { server: Some(certificates.server_config()), client: None },
         };
-        settings::check(config)?;
+        settings::check(file)?;
         let mut sockets = listen::open(&config.listen)?;
         if let Some(socket) = &config.auth.socket {
             let socket = listen::open_auth(&file.at(&socket.path), socket)?;

@@ -33,7 +33,12 @@ pub(crate) struct SmtpServices {
 }
 
 /// What the configuration's parts must have of each other.
-pub(crate) fn check(config: &Config) -> Result<(), StartError> {
+pub(crate) fn check(file: &ConfigFile) -> Result<(), StartError> {
+    let named = |error| format!("{}: {error}", file.path.display()).into();
+    check_parts(&file.config).map_err(named)
+}
+
+fn check_parts(config: &Config) -> Result<(), StartError> {
     let listen = &config.listen;
     if config.certificates.is_empty() {
         for (name, addresses) in [
@@ -239,4 +244,32 @@ fn policy(config: &Config, tables: &Tables) -> Result<Policy, StartError> {
     };
     policy.check()?;
     Ok(policy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_name_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("waypost.toml");
+        for (text, expected) in [
+            (
+                "[relay]\nrelayhost = '[a.test'",
+                "[relay] relayhost: '[a.test' is no destination; write",
+            ),
+            ("[relay]\ntransport_maps = [['a.test', '[b']]", "[relay] transport_maps: '[b' is no"),
+            ("[listen]\nimap = ['127.0.0.1:1']", "[listen] submission needs tls.certificates"),
+        ] {
+            let listen = match text.starts_with("[listen]") {
+                true => "",
+                false => "[listen]\nsubmission = []\nsubmissions = []\nimaps = []\n",
+            };
+            std::fs::write(&path, format!("hostname = 'a.test'\n{listen}{text}\n")).unwrap();
+            let error = check(&ConfigFile::read(&path).unwrap()).unwrap_err().to_string();
+            let expected = format!("{}: {expected}", path.display());
+            assert!(error.starts_with(&expected), "{error}");
+        }
+    }
 }
