@@ -157,6 +157,10 @@ impl Security {
     }
 
     /// The question whose answer [`Security::handshake`] needs for this host, if it needs one.
+    ///
+    /// A host that is an alias, which RFC 5321 5.1 forbids, is asked about by its own name alone, and
+    /// only when the whole chain to its addresses was validated. RFC 7672 2.2.2 looks at the name at
+    /// the end of the chain first: records that stand only there are not found, and count for nothing.
     pub fn tlsa_question(policy: &Policy, host: &Exchanger, port: u16) -> Option<Question> {
         let asks = policy.level().is_dane() && host.authentic;
         let name = || format!("_{port}._tcp.{}", host.name);
