@@ -664,6 +664,21 @@ fn whoever_sent_what_is_damaged_is_told_of_its_end() {
 }
 
 #[test]
+fn whoever_is_reached_through_two_aliases_gets_it_once() {
+    let stage = Stage::new(Mood::Silent);
+    let later = |to: &str| {
+        let to = address(to);
+        let target = Target::Later(Reply::new(451, Enhanced(4, 3, 0), "not yet"));
+        let deliveries = vec![Delivery { to: to.clone(), orig_to: to.clone(), target }];
+        Recipient { address: to, deliveries, notify: None, orcpt: None }
+    };
+    let both = vec![later("team@example.com"), later("mail000@example.com")];
+    stage.send("mail001@example.com", both);
+    stage.until_empty();
+    assert_eq!(["mail000", "mail001"].map(|user| stage.place.new_mail(user).len()), [1, 1]);
+}
+
+#[test]
 fn a_message_that_cannot_be_read_hides_no_other() {
     let stage = Stage::new(Mood::Deferred);
     for n in 0..2 {

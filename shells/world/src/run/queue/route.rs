@@ -1,5 +1,6 @@
 //! Back to routing: recipients of whom it could not tell before where they lead.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +20,18 @@ pub(super) const UNKNOWN_USER: Enhanced = Enhanced(5, 1, 1);
 pub(super) fn resolve(trip: Trip, recipients: Recipients, due: Due<Attempted>) {
     let asked = recipients.iter().map(|(_, waiting)| waiting.clone()).collect();
     ask(&trip.clone(), asked, move |verdicts| {
+        // Whoever is reached through two aliases gets the message once.
+        let mut seen = HashSet::new();
+        let mut is_new = |it: &Waiting| seen.insert(it.delivery.to.lookup_key().to_lowercase());
         let outcomes = verdicts
             .into_iter()
             .map(|(n, verdict)| {
                 let (place, waiting) = &recipients[n];
-                (*place, outcome(&trip, waiting, verdict))
+                let mut outcome = outcome(&trip, waiting, verdict);
+                if let Outcome::Became(others) = &mut outcome {
+                    others.retain(&mut is_new);
+                }
+                (*place, outcome)
             })
             .collect();
         due.keep(Attempted { outcomes, site: SiteState::Unknown });
