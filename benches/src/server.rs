@@ -146,6 +146,11 @@ fn pid(file: &Path) -> Result<u32, String> {
 fn holds_file(folder: &Path) -> bool {
     fs::read_dir(folder).into_iter().flatten().flatten().any(|entry| {
         let path = entry.path();
-        if path.is_dir() { holds_file(&path) } else { true }
+        let settled = |name: &str| ["control", "srs-secret"].contains(&name);
+        match path.is_dir() {
+            true => holds_file(&path),
+            // Of Waypost's spool: what is there without messages, too.
+            false => !entry.file_name().to_str().is_some_and(settled),
+        }
     })
 }
