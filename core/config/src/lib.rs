@@ -25,16 +25,18 @@ extern crate std;
 mod config;
 mod keys;
 mod nearest;
+mod outgoing;
 mod problem;
 mod reader;
 mod reference;
 mod relay_tls;
 
 pub use config::{
-    Auth, AuthSocket, BareNewline, Cache, Certificate, Config, Control, Directory, Dns, Imap, Ldap,
-    Limits, Listen, Log, LogFormat, LogLevel, Mail, Maps, Relay, Scope, Smtp, Spool,
+    Auth, AuthSocket, BareNewline, Cache, Certificate, Config, Control, Directory, Imap, Ldap,
+    Limits, Listen, Log, LogFormat, LogLevel, Mail, Maps, Scope, Smtp,
 };
 pub use keys::{KEYS, Key};
+pub use outgoing::{DkimKey, Dns, Relay, Spool};
 pub use problem::{Problem, Problems};
 pub use reference::reference;
 pub use relay_tls::RelayTls;

@@ -10,7 +10,7 @@ use crate::diagnosis::{Diagnosis, read_diagnosis, write_diagnosis};
 use crate::record::{Fields, Line, time};
 use crate::waiting::{WAITING_FIELDS, Waiting};
 
-/// Something that happened to a recipient; the number is its place in [`Entry::recipients`].
+/// Something that happened to a recipient; the number is its place in [`crate::Entry::recipients`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It has the message, or needs it no more.
