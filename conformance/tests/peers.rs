@@ -18,12 +18,16 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // The others need settings that the peers do not have.
+    let for_peers = |s: &&Script| s.targets.iter().any(|t| t == "postfix" || t == "dovecot");
+    let scripts: Vec<&Script> = scripts.iter().filter(for_peers).collect();
     let mut outcome = ExitCode::SUCCESS;
     let mut settings: Vec<Option<&str>> = scripts.iter().map(|s| s.setting.as_deref()).collect();
     settings.sort_unstable();
     settings.dedup();
     for setting in settings {
-        let here: Vec<_> = scripts.iter().filter(|s| s.setting.as_deref() == setting).collect();
+        let here: Vec<_> =
+            scripts.iter().copied().filter(|s| s.setting.as_deref() == setting).collect();
         let named = here.iter().map(|s| s.name.as_str());
         if setting.is_some() && !report::wanted(named) {
             continue;
