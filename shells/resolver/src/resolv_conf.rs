@@ -4,10 +4,12 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use waypost_dns::Servers;
 
 use crate::Settings;
@@ -76,10 +78,11 @@ fn address(word: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(word.parse::<IpAddr>().ok()?, PORT))
 }
 
+/// The number of a network interface, by any socket.
 fn index(interface: &str) -> Option<u32> {
-    let plain = interface.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
-    let file = Path::new("/sys/class/net").join(interface).join("ifindex");
-    fs::read_to_string(file).ok().filter(|_| plain)?.trim().parse().ok()
+    let close = SocketFlags::CLOEXEC;
+    let any = socket_with(AddressFamily::INET, SocketType::DGRAM, close, None).ok()?;
+    name_to_index(any, interface).ok()
 }
 
 /// The servers to ask: those of the settings, or those of a file that may change.
