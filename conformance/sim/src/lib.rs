@@ -1,0 +1,14 @@
+#![forbid(unsafe_code)]
+//! Waypost in a simulated world: one more runtime, in which time, sockets, threads, disk, directory
+//! and names are stand-ins and everything else is what is shipped.
+//!
+//! A [`choices::Choices`] decides all that could go one way or another, so the same choices always
+//! give the same run.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | `choices.rs` | where decisions come from: a seed, bytes, a recording |
+//! | `heap.rs` | what happens next, and when: the whole scheduler, and its clock |
+
+pub mod choices;
+pub mod heap;
