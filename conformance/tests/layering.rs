@@ -55,7 +55,8 @@ const ARROWS: &[Row] = &[
         "dns driver machine mail smtp tls",
         "rustls rustls-native-certs rustls-pki-types rustls-webpki thiserror tracing ureq",
     ),
-    ("shells/tokio", "daemon driver machine", "bytes tokio tracing"),
+    ("shells/smol", "daemon driver machine", "smol"),
+    ("shells/tokio", "daemon driver machine", "tokio"),
 ];
 
 /// Crates of the core that need the standard library, with the reason.

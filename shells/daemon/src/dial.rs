@@ -2,11 +2,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
 use waypost_driver::TlsConfigs;
 use waypost_relay::{Started, Wish};
 use waypost_world::Clock;
@@ -84,14 +86,24 @@ impl Dial {
         Self { wish, registry, clock }
     }
 
-    /// Where to.
-    pub fn address(&self) -> SocketAddr {
-        self.wish.address()
-    }
-
-    /// The address to connect from, if it matters.
-    pub fn bind(&self) -> Option<IpAddr> {
-        self.wish.bind()
+    /// A socket that does not block, on its way to the other server. It is connected once it can be
+    /// written to and has no pending error (`take_error`).
+    ///
+    /// # Errors
+    /// Those of the operating system: the connection fails at once.
+    pub fn begin(&self) -> io::Result<TcpStream> {
+        let address = self.wish.address();
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_nonblocking(true)?;
+        // Commands are written as a whole, so there is nothing to gather.
+        socket.set_tcp_nodelay(true)?;
+        if let Some(from) = self.wish.bind() {
+            socket.bind(&SocketAddr::new(from, 0).into())?;
+        }
+        match socket.connect(&address.into()) {
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::INPROGRESS) => Err(error),
+            _ => Ok(socket.into()),
+        }
     }
 
     /// How long it may take.

@@ -1,5 +1,6 @@
 //! The running server, as a runtime sees it: sockets to accept on, sessions for what they accept.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +30,11 @@ use crate::settings::outgoing::Outgoing;
 use crate::settings::{self, Running};
 use crate::tls::{Certificates, Files};
 
+/// After a failed accept the next one waits a moment.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Failed accepts are told of so often at most.
+const TELL_AGAIN: Duration = Duration::from_secs(60);
+
 /// A server that has its sockets, its certificates and its world.
 pub struct Server {
     clock: Arc<dyn Clock>,
@@ -44,6 +50,8 @@ pub struct Server {
     imap: Arc<imap::Config>,
     imaps: Arc<imap::Config>,
     config: Config,
+    /// When a failed accept was last told of.
+    told: Mutex<Option<Time>>,
 }
 
 /// Anything that keeps a server from starting; the text is for the admin.
@@ -80,6 +88,7 @@ impl Server {
             imap: settings::imap(config, false),
             imaps: settings::imap(config, true),
             config: config.clone(),
+            told: Mutex::default(),
             tls,
             certificates,
             clock,
@@ -129,6 +138,18 @@ impl Server {
             Service::Imaps => Ok(self.imap(&self.imaps, peer, local, place)),
             Service::Auth => Err(Bytes::new()),
         }
+    }
+
+    /// An accept failed, for want of file descriptors most often: how long to wait before the next.
+    pub fn accept_failed(&self, service: Service, error: &io::Error) -> Duration {
+        let now = self.clock.mono();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        // It may last, on every socket.
+        if told.is_none_or(|last| now.since(last) >= TELL_AGAIN) {
+            *told = Some(now);
+            tracing::error!(target: "waypost", "accept on {}: {error}", service.name());
+        }
+        ACCEPT_PAUSE
     }
 
     /// A session for a connection to the auth socket; `None` when there are too many.
@@ -210,6 +231,12 @@ impl Server {
     /// How long sessions may take to end, once the server is stopping.
     pub fn stop_timeout(&self) -> Duration {
         self.config.limits.stop_timeout
+    }
+
+    /// [`Server::stop_timeout`] is over before [`Server::poll_empty`] is ready.
+    pub fn give_up(&self) {
+        let count = self.registry.count();
+        tracing::warn!(target: "waypost", "sessions that do not end: {count}");
     }
 
     /// Tells all sessions to stop.

@@ -5,16 +5,11 @@ use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use waypost_daemon::{Listening, Server, Service};
 
 use crate::session;
-
-/// After a failed accept (no file descriptors left) the next one waits a moment.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts until the server stops.
 pub(crate) fn spawn(server: Arc<Server>, service: Service, socket: Listening) -> io::Result<()> {
@@ -25,7 +20,7 @@ pub(crate) fn spawn(server: Arc<Server>, service: Service, socket: Listening) ->
                 loop {
                     match unless_stopping(&server, socket.accept()).await {
                         Some(Ok((stream, _))) => tcp(&server, service, stream),
-                        Some(Err(error)) => pause(service, &error).await,
+                        Some(Err(error)) => pause(&server, service, &error).await,
                         None => return,
                     }
                 }
@@ -37,7 +32,7 @@ pub(crate) fn spawn(server: Arc<Server>, service: Service, socket: Listening) ->
                 loop {
                     match unless_stopping(&server, socket.accept()).await {
                         Some(Ok((stream, _))) => unix(&server, stream),
-                        Some(Err(error)) => pause(service, &error).await,
+                        Some(Err(error)) => pause(&server, service, &error).await,
                         None => return,
                     }
                 }
@@ -66,13 +61,11 @@ fn tcp(server: &Arc<Server>, service: Service, stream: TcpStream) {
         Ok(session) => {
             tokio::spawn(session::run(Arc::clone(server), session, stream));
         }
-        Err(words) => refuse(&stream, &words),
+        Err(words) => {
+            // A courtesy; who does not take it at once does not get it.
+            let _ = stream.try_write(&words);
+        }
     }
-}
-
-fn refuse(stream: &TcpStream, words: &Bytes) {
-    // A courtesy; who does not take it at once does not get it.
-    let _ = stream.try_write(words);
 }
 
 fn unix(server: &Arc<Server>, stream: UnixStream) {
@@ -81,7 +74,6 @@ fn unix(server: &Arc<Server>, stream: UnixStream) {
     }
 }
 
-async fn pause(service: Service, error: &io::Error) {
-    tracing::error!(target: "waypost", "accept on {}: {error}", service.name());
-    tokio::time::sleep(PAUSE).await;
+async fn pause(server: &Server, service: Service, error: &io::Error) {
+    tokio::time::sleep(server.accept_failed(service, error)).await;
 }

@@ -2,10 +2,9 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use waypost_daemon::{Dial, Server};
 
@@ -35,14 +34,10 @@ async fn one(server: Arc<Server>, dial: Dial) {
 }
 
 async fn connect(dial: &Dial) -> io::Result<TcpStream> {
-    let socket = match dial.address() {
-        SocketAddr::V4(_) => TcpSocket::new_v4(),
-        SocketAddr::V6(_) => TcpSocket::new_v6(),
-    }?;
-    // Commands are written as a whole, so there is nothing to gather.
-    socket.set_nodelay(true)?;
-    if let Some(address) = dial.bind() {
-        socket.bind(SocketAddr::new(address, 0))?;
+    let stream = TcpStream::from_std(dial.begin()?)?;
+    stream.writable().await?;
+    match stream.take_error()? {
+        Some(error) => Err(error),
+        None => Ok(stream),
     }
-    socket.connect(dial.address()).await
 }

@@ -28,7 +28,7 @@ fn run(server: Arc<Server>) -> io::Result<()> {
         poll_fn(|cx| server.poll_stopping(cx.waker())).await;
         let empty = poll_fn(|cx| server.poll_empty(cx.waker()));
         if tokio::time::timeout(server.stop_timeout(), empty).await.is_err() {
-            tracing::warn!(target: "waypost", "sessions are left that do not end");
+            server.give_up();
         }
         Ok(())
     })

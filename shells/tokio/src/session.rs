@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use waypost_daemon::{Server, Session};
 use waypost_driver::ReadBuffer;
@@ -79,14 +79,20 @@ fn read<S: AsyncRead + Unpin>(
     session: &mut dyn Session,
     stream: &mut S,
 ) -> Poll<()> {
-    BUFFER.with_borrow_mut(|buffer| {
-        let read = pin!(stream.read_buf(buffer.space())).poll(cx);
-        read.map(|count| match count {
-            Ok(0) => session.eof(),
-            Ok(_) => session.received(buffer.take()),
-            Err(error) => session.broken(&error),
+    let read = BUFFER.with_borrow_mut(|buffer| {
+        buffer.read(|space| {
+            let mut space = ReadBuf::new(space);
+            now(Pin::new(stream).poll_read(cx, &mut space))?;
+            Ok(space.filled().len())
         })
-    })
+    });
+    match read {
+        Ok(bytes) if bytes.is_empty() => session.eof(),
+        Ok(bytes) => session.received(bytes),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
+        Err(error) => session.broken(&error),
+    }
+    Poll::Ready(())
 }
 
 /// The socket as a session writes to it: what would wait would block.
@@ -109,7 +115,7 @@ impl<S: AsyncWrite + Unpin> io::Write for Writer<'_, '_, S> {
     }
 }
 
-fn now(poll: Poll<io::Result<usize>>) -> io::Result<usize> {
+fn now<T>(poll: Poll<io::Result<T>>) -> io::Result<T> {
     match poll {
         Poll::Ready(result) => result,
         Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
