@@ -9,6 +9,10 @@
 //! |---|---|
 //! | `choices.rs` | where decisions come from: a seed, bytes, a recording |
 //! | `heap.rs` | what happens next, and when: the whole scheduler, and its clock |
+//! | `script.rs` | what happens in a run, as text |
+//! | `peer.rs` | what is at the other end of a stream |
 
 pub mod choices;
 pub mod heap;
+pub mod peer;
+pub mod script;
