@@ -8,11 +8,15 @@
 //! | file | what is there |
 //! |---|---|
 //! | `choices.rs` | where decisions come from: a seed, bytes, a recording |
+//! | `disk/` | files: what is seen of them, and what a crash leaves |
+//! | `faults.rs` | faults that are planted, to see that they are found |
 //! | `heap.rs` | what happens next, and when: the whole scheduler, and its clock |
 //! | `script.rs` | what happens in a run, as text |
 //! | `peer.rs` | what is at the other end of a stream |
 
 pub mod choices;
+pub mod disk;
+pub mod faults;
 pub mod heap;
 pub mod peer;
 pub mod script;
