@@ -1,6 +1,6 @@
 //! What happens next, and when: one heap of events, and the clock that it moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ struct State {
     wall: i64,
     order: u64,
     lives: u32,
+    dead: BTreeSet<Life>,
     events: BTreeMap<(Duration, u64), (Life, Event)>,
     happened: u64,
 }
@@ -49,11 +50,12 @@ impl Heap {
         Life(state.lives)
     }
 
-    /// None of this life's events happens any more. Returns what they held, to be dropped without
+    /// None of this life's events happens any more, nor those that it still wants. Returns what they held, to be dropped without
     /// the heap being locked.
     #[must_use]
     pub fn death(&self, life: Life) -> Vec<Event> {
         let mut state = self.state();
+        state.dead.insert(life);
         let (dead, living) = std::mem::take(&mut state.events)
             .into_iter()
             .partition::<BTreeMap<_, _>, _>(|(_, (whose, _))| *whose == life);
@@ -64,6 +66,10 @@ impl Heap {
     /// Lets something happen after `delay`; what is due at the same time happens in this order.
     pub fn after(&self, life: Life, delay: Duration, event: impl FnOnce() + Send + 'static) {
         let mut state = self.state();
+        if state.dead.contains(&life) {
+            // Dropped last of all, without the heap being locked.
+            return drop(state);
+        }
         state.order += 1;
         let key = (state.now + delay, state.order);
         state.events.insert(key, (life, Box::new(event)));
@@ -142,6 +148,7 @@ mod tests {
         heap.after(dead, Duration::ZERO, said(&words, "dead"));
         heap.after(living, Duration::ZERO, said(&words, "living"));
         assert_eq!(heap.death(dead).len(), 1);
+        heap.after(dead, Duration::ZERO, said(&words, "a ghost"));
         while let Some(event) = heap.next(Duration::MAX) {
             event();
         }

@@ -12,6 +12,7 @@ use waypost_sasl::Verified;
 use waypost_world::{Clock, Grade, SystemClock};
 
 use crate::files::ConfigFile;
+use crate::ground::Ground;
 use crate::settings::Running;
 use crate::{files, server, settings};
 
@@ -124,7 +125,7 @@ fn password(user: &str) -> io::Result<String> {
 }
 
 fn open(file: &ConfigFile) -> Result<Running, Box<dyn Error>> {
-    settings::for_questions(file, Arc::new(SystemClock::default()))
+    settings::for_questions(file, &Ground::system(Arc::new(SystemClock::default())))
 }
 
 /// Waits for an answer that comes by callback.

@@ -12,6 +12,7 @@ use waypost_world::{Clock, SystemClock};
 use crate::control::command::{self as queue, QueueCommand};
 use crate::dkim::{self, DkimKey};
 use crate::files::ConfigFile;
+use crate::ground::Ground;
 use crate::listen::ListenError;
 use crate::log;
 use crate::quickstart::{self, Quickstart};
@@ -147,7 +148,7 @@ fn serve(
     )?;
     process::raise_file_limit();
     process::tell_identity();
-    let server = Server::start(file, clock)?;
+    let server = Server::start(file, &Ground::system(clock))?;
     process::watch(&server, log)?;
     process::ready();
     tracing::info!(target: "waypost", "ready: {}", server.describe());

@@ -16,6 +16,7 @@
 //! | `settings.rs`, `files.rs` | from `waypost.toml` to the settings of each part |
 //! | `listen.rs`, `tls.rs`, `registry.rs` | sockets, certificates, who is connected |
 //! | `control/` | `waypost queue`, and the socket on which a running server answers it |
+//! | `ground.rs` | what a server stands on: the system, or a simulation |
 //! | `dial.rs` | connections to other servers |
 //! | `sendmail/` | `waypost sendmail`, for cron and scripts |
 //! | `log/` | log lines |
@@ -27,6 +28,7 @@ mod control;
 mod dial;
 mod dkim;
 mod files;
+mod ground;
 mod listen;
 mod log;
 mod process;
@@ -40,6 +42,7 @@ mod tls;
 
 pub use cli::main;
 pub use dial::Dial;
+pub use ground::Ground;
 pub use listen::{Listening, Service};
-pub use server::Server;
+pub use server::{Server, StartError};
 pub use session::Session;

@@ -14,11 +14,12 @@ use waypost_imap as imap;
 use waypost_machine::{Limits, Time};
 use waypost_mail::Peer;
 use waypost_smtp::server as smtp;
-use waypost_world::Clock;
+use waypost_world::{Clock, World};
 
 use crate::control::{self, Control, Live};
 use crate::dial::Dial;
 use crate::files::{self, ConfigFile};
+use crate::ground::Ground;
 use crate::listen::{self, Listening, Service};
 use crate::log;
 use crate::registry::{self, Full, Place, Registry};
@@ -55,11 +56,20 @@ pub struct Server {
 }
 
 /// Anything that keeps a server from starting; the text is for the admin.
-pub(crate) type StartError = Box<dyn std::error::Error>;
+pub type StartError = Box<dyn std::error::Error>;
 
 impl Server {
-    pub(crate) fn start(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Arc<Self>, StartError> {
+    /// Starts a server on another ground than the system.
+    ///
+    /// # Errors
+    /// What keeps it from starting, for the admin.
+    pub fn on(ground: &Ground, config: &Path) -> Result<Arc<Self>, StartError> {
+        Self::start(&ConfigFile::read(config)?, ground)
+    }
+
+    pub(crate) fn start(file: &ConfigFile, ground: &Ground) -> Result<Arc<Self>, StartError> {
         let config = &file.config;
+        let clock = Arc::clone(&ground.clock);
         let certificates = certificates(file)?;
         let tls = match config.certificates.is_empty() {
             true => TlsConfigs::default(),
@@ -71,9 +81,12 @@ impl Server {
             let socket = listen::open_auth(&file.at(&socket.path), socket)?;
             sockets.push((Service::Auth, socket));
         }
-        let outgoing = Outgoing::start(file, Arc::clone(&clock))?;
-        let running = settings::world(file, Arc::clone(&clock), outgoing.carrier())?;
-        let control = open_control(file, &running);
+        let outgoing = Outgoing::start(file, ground)?;
+        let running = settings::world(file, ground, outgoing.carrier())?;
+        let control = match ground.fs {
+            None => open_control(file, &running),
+            Some(_) => None,
+        };
         Ok(Arc::new(Self {
             control: Mutex::new(control),
             running,
@@ -213,6 +226,11 @@ impl Server {
             .map(|wish| Dial::new(wish, Arc::clone(&self.registry), Arc::clone(&self.clock)))
     }
 
+    /// The world that the sessions ask.
+    pub fn world(&self) -> &World {
+        &self.running.world
+    }
+
     /// How long it is until then.
     pub fn until(&self, time: Time) -> Duration {
         time.since(self.clock.mono())
@@ -240,14 +258,14 @@ impl Server {
     }
 
     /// Tells all sessions to stop.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         tracing::info!(target: "waypost", "stopping; {} sessions are told", self.registry.count());
         self.outgoing.stop();
         self.registry.stop();
     }
 
-    /// Finishes what was begun.
-    pub(crate) fn finish(&self) {
+    /// Finishes what was begun. Waits for the disk.
+    pub fn finish(&self) {
         let control = self.control.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(control);
         self.running.world.stop();

@@ -16,6 +16,8 @@ pub const MIN_UID: u32 = 100;
 #[derive(Clone, Copy, Debug)]
 pub struct Identity {
     root: bool,
+    /// Rights are those of a simulated file system; this process keeps its own.
+    simulated: bool,
     min_uid: u32,
 }
 
@@ -56,7 +58,12 @@ impl Identity {
     /// Acts for others if the process runs as root, otherwise for itself alone. User ids below `min_uid`
     /// are refused in both cases, so that a wrong directory entry is seen before the change to root.
     pub fn of_process(min_uid: u32) -> Self {
-        Self { root: geteuid().is_root(), min_uid }
+        Self { root: geteuid().is_root(), simulated: false, min_uid }
+    }
+
+    /// Acts for others as if the process ran as root, and asks the system for nothing.
+    pub(crate) fn simulated(min_uid: u32) -> Self {
+        Self { root: true, simulated: true, min_uid }
     }
 
     /// Whether each user's files are handled with that user's identity.
@@ -85,7 +92,7 @@ impl Identity {
     /// Says why `uid` and `gid` may not be taken on; `work` has then not run.
     pub fn as_user<T>(&self, uid: u32, gid: u32, work: impl FnOnce() -> T) -> Result<T, Refused> {
         self.check(uid, gid)?;
-        if !self.root {
+        if !self.root || self.simulated {
             return Ok(work());
         }
         let _guard = Guard::enter(uid, gid)?;
@@ -153,9 +160,10 @@ mod tests {
 
     #[test]
     fn system_ids_are_refused() {
-        for identity in
-            [Identity { root: false, min_uid: 100 }, Identity { root: true, min_uid: 100 }]
-        {
+        for identity in [
+            Identity { root: false, simulated: false, min_uid: 100 },
+            Identity { root: true, simulated: false, min_uid: 100 },
+        ] {
             let try_as =
                 |uid, gid| identity.as_user(uid, gid, || panic!("must not run")).unwrap_err();
             assert_eq!(try_as(0, 1000), Refused::Root { uid: 0, gid: 1000 });
@@ -166,7 +174,7 @@ mod tests {
 
     #[test]
     fn without_root_the_process_is_the_user() {
-        let identity = Identity { root: false, min_uid: 100 };
+        let identity = Identity { root: false, simulated: false, min_uid: 100 };
         let before = current_uid();
         assert_eq!(identity.as_user(1000, 1000, || 7), Ok(7));
         assert_eq!(current_uid(), before);
@@ -175,7 +183,7 @@ mod tests {
     /// As root this shows the change itself; anyone else is refused, and the work does not run.
     #[test]
     fn the_identity_is_taken_on_and_given_back() {
-        let identity = Identity { root: true, min_uid: 100 };
+        let identity = Identity { root: true, simulated: false, min_uid: 100 };
         let ids = || (current_uid().as_raw(), current_gid().as_raw());
         let before = ids();
         if !geteuid().is_root() {

@@ -47,7 +47,7 @@
 //! | `directory/` | the directory: what we need of one, and one out of an LDIF file |
 //! | `store/` | mailboxes (Maildir) |
 //! | `spool/` | messages that cannot be delivered now |
-//! | `pool.rs` | threads for work that waits for the disk |
+//! | `pool.rs`, `workers.rs` | threads for work that waits for the disk, or what takes their place |
 //! | `fs.rs`, `identity.rs` | files, and whose rights are used for them |
 //! | `carrier.rs` | mail for other servers: what we need of who takes it there |
 //! | `rest.rs` | the spool of a server that does not run, for the admin |
@@ -68,6 +68,7 @@ mod settings;
 pub mod signer;
 mod spool;
 pub mod store;
+mod workers;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
@@ -103,6 +104,7 @@ pub use run::login::AuthTest;
 pub use run::query::QueryError;
 pub use run::queue::QueueError;
 pub use settings::{Cache, Logins, Settings, Source, Spool};
+pub use workers::{Worker, Workers};
 
 /// Threads that compare passwords with hashes.
 const PASSWORD_THREADS: usize = 2;
@@ -216,7 +218,7 @@ impl World {
         {
             tracing::warn!("warning: changes by other programs are not seen at once: {error}");
         }
-        inner.queue.start(Arc::downgrade(inner)).map_err(threads)?;
+        inner.queue.start(inner).map_err(threads)?;
         Ok(world)
     }
 
@@ -244,7 +246,14 @@ impl World {
         let queue = Arc::new(queue.map_err(|error| StartError::Spool(error.to_string()))?);
         let clock = || Arc::clone(&settings.clock);
         let lookups = Arc::new(Lookups::new(settings.maps.clone(), settings.cache, clock()));
-        let identity = Identity::of_process(settings.minimum_uid);
+        let identity = match settings.workers {
+            None => Identity::of_process(settings.minimum_uid),
+            Some(_) => Identity::simulated(settings.minimum_uid),
+        };
+        let pool = |name, worker, threads| match &settings.workers {
+            None => Pool::start(name, threads).map_err(self::threads),
+            Some(workers) => Ok(Pool::lent(name, worker, Arc::clone(workers))),
+        };
         let inner = Arc::new(Inner {
             store: Store::new(fs, identity, clock(), &settings.hostname),
             transits: Transits::default(),
@@ -253,10 +262,10 @@ impl World {
             queue_ids: QueueIds::default(),
             srs,
             rates: Mutex::new(RateLimiter::new(settings.rates)),
-            files: Pool::start("file", settings.file_threads).map_err(threads)?,
+            files: pool("file", Worker::Files, settings.file_threads)?,
             policy: Arc::new(settings.policy.clone()),
             lookups,
-            passwords: Pool::start("password", PASSWORD_THREADS).map_err(threads)?,
+            passwords: pool("password", Worker::Passwords, PASSWORD_THREADS)?,
             spool_lock: Mutex::new(lock),
             settings,
         });

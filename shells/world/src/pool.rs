@@ -4,6 +4,8 @@
 //! asks for one message or mailbox is done in that order; jobs of different keys run side by side.
 //! A key that is busy holds up no thread: its further jobs wait beside the line.
 //!
+//! In a simulation there are no threads: for each job that is ready, [`Workers`] get a turn to run one.
+//!
 //! A job that panics is logged and takes nothing with it. Whoever waits for it learns so by
 //! [`crate::promise::Promise`], which the job dropped.
 
@@ -13,8 +15,10 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::lock;
+use crate::workers::{Worker, Workers};
 
 /// Something to do.
 type Job = Box<dyn FnOnce() + Send>;
@@ -29,6 +33,8 @@ struct Shared {
     name: &'static str,
     state: Mutex<State>,
     work: Condvar,
+    /// Instead of threads.
+    workers: Option<(Worker, Arc<dyn Workers>)>,
 }
 
 #[derive(Default)]
@@ -45,9 +51,7 @@ impl Pool {
     /// # Errors
     /// When the system refuses to start a thread.
     pub(crate) fn start(name: &'static str, threads: usize) -> io::Result<Self> {
-        let shared =
-            Arc::new(Shared { name, state: Mutex::new(State::default()), work: Condvar::new() });
-        let pool = Self { shared, threads: Mutex::new(Vec::new()) };
+        let pool = Self::new(name, None);
         for n in 0..threads.max(1) {
             let shared = Arc::clone(&pool.shared);
             let thread =
@@ -61,6 +65,17 @@ impl Pool {
             }
         }
         Ok(pool)
+    }
+
+    /// Without threads.
+    pub(crate) fn lent(name: &'static str, worker: Worker, workers: Arc<dyn Workers>) -> Self {
+        Self::new(name, Some((worker, workers)))
+    }
+
+    fn new(name: &'static str, workers: Option<(Worker, Arc<dyn Workers>)>) -> Self {
+        let state = Mutex::new(State::default());
+        let shared = Arc::new(Shared { name, state, work: Condvar::new(), workers });
+        Self { shared, threads: Mutex::new(Vec::new()) }
     }
 
     /// Lets a job run when its turn comes. Never waits. After [`stop`](Self::stop) the job is
@@ -86,7 +101,7 @@ impl Pool {
         }
         state.ready.push_back((key, job));
         drop(state);
-        self.shared.work.notify_one();
+        self.shared.wake();
     }
 
     /// Runs what has been submitted, then ends the threads.
@@ -109,14 +124,38 @@ impl Drop for Pool {
 }
 
 impl Shared {
+    /// A job is ready.
+    fn wake(self: &Arc<Self>) {
+        match &self.workers {
+            None => self.work.notify_one(),
+            Some((worker, workers)) => {
+                let shared = Arc::clone(self);
+                workers.run(*worker, Duration::ZERO, Box::new(move || shared.turn()));
+            }
+        }
+    }
+
+    /// Runs one job; the one that waited for it gets a turn of its own.
+    fn turn(self: &Arc<Self>) {
+        let Some((key, job)) = lock(&self.state).ready.pop_front() else { return };
+        self.job(job);
+        if key.is_some_and(|key| lock(&self.state).release(key)) {
+            self.wake();
+        }
+    }
+
+    fn job(&self, job: Job) {
+        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+            tracing::error!(pool = self.name, "a job panicked; it was answered as failed");
+        }
+    }
+
     fn run(&self) {
         let mut state = lock(&self.state);
         loop {
             if let Some((key, job)) = state.ready.pop_front() {
                 drop(state);
-                if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    tracing::error!(pool = self.name, "a job panicked; it was answered as failed");
-                }
+                self.job(job);
                 state = lock(&self.state);
                 if let Some(key) = key {
                     state.release(key);
@@ -132,14 +171,16 @@ impl Shared {
 }
 
 impl State {
-    /// A job of this key is done; the next one gets in line behind the others.
-    fn release(&mut self, key: u64) {
+    /// A job of this key is done; the next one, if there is one, gets in line behind the others.
+    fn release(&mut self, key: u64) -> bool {
         match self.busy.get_mut(&key).and_then(VecDeque::pop_front) {
             Some(job) => self.ready.push_back((Some(key), job)),
             None => {
                 self.busy.remove(&key);
+                return false;
             }
         }
+        true
     }
 }
 

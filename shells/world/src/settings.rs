@@ -17,6 +17,7 @@ use crate::directory::Directory;
 use crate::event::Log;
 use crate::fs::Fs;
 use crate::signer::Signer;
+use crate::workers::Workers;
 
 /// All settings of a world. The shell makes them out of its configuration.
 #[derive(Clone)]
@@ -52,6 +53,9 @@ pub struct Settings {
     pub carrier: Option<Arc<dyn Carrier>>,
     /// Threads for work on files. Each waits for the disk by itself, so there are more than cores.
     pub file_threads: usize,
+    /// What runs jobs instead of threads of our own. With it, files are used with no user's rights
+    /// but those of [`fs`](Self::fs).
+    pub workers: Option<Arc<dyn Workers>>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where news of messages go.
@@ -152,6 +156,7 @@ impl Settings {
             spool,
             carrier: None,
             file_threads: 32,
+            workers: None,
             clock: Arc::new(SystemClock::default()),
             log,
             fs: None,

@@ -714,6 +714,12 @@ fn a_stop_waits_for_what_is_under_way_but_not_for_ever() {
     // It never ends: the message is tried again.
     stage.send("mail001@example.com", vec![remote("x@remote.test")]);
     stage.others.until(|state| state.open.len() == 1);
+    let world = stage.world.clone();
+    let stopping = std::thread::spawn(move || world.stop());
+    while !stopping.is_finished() {
+        stage.pass(1);
+        std::thread::yield_now();
+    }
     stage.restart();
     assert_eq!(stage.world.queued(), 1);
     stage.others.until(|state| state.open.len() == 2);

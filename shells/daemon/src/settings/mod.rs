@@ -17,10 +17,11 @@ use waypost_route::{Domains, Gid, Map, Policy};
 use waypost_sasl::Mechanism;
 use waypost_smtp::server as smtp;
 use waypost_world::carrier::Carrier;
-use waypost_world::{Cache, Clock, Settings, World};
+use waypost_world::{Cache, Settings, World};
 
 use crate::dkim;
 use crate::files::ConfigFile;
+use crate::ground::Ground;
 use crate::log;
 use crate::server::StartError;
 use tables::Tables;
@@ -130,30 +131,27 @@ pub(crate) struct Running {
 /// Starts the world.
 pub(crate) fn world(
     file: &ConfigFile,
-    clock: Arc<dyn Clock>,
+    ground: &Ground,
     carrier: Arc<dyn Carrier>,
 ) -> Result<Running, StartError> {
-    start(file, clock, Some(carrier), World::start)
+    start(file, ground, Some(carrier), World::start)
 }
 
 /// A world for the questions of the admin, beside the one that is at work.
-pub(crate) fn for_questions(
-    file: &ConfigFile,
-    clock: Arc<dyn Clock>,
-) -> Result<Running, StartError> {
-    start(file, clock, None, World::for_questions)
+pub(crate) fn for_questions(file: &ConfigFile, ground: &Ground) -> Result<Running, StartError> {
+    start(file, ground, None, World::for_questions)
 }
 
 fn start(
     file: &ConfigFile,
-    clock: Arc<dyn Clock>,
+    ground: &Ground,
     carrier: Option<Arc<dyn Carrier>>,
     world: fn(Settings) -> Result<World, waypost_world::StartError>,
 ) -> Result<Running, StartError> {
     let config = &file.config;
-    let tables = tables::read(file, Arc::clone(&clock))?;
+    let tables = tables::read(file, ground)?;
     let spool = file.at(&config.spool.directory);
-    let log = Arc::new(log::message::event);
+    let log = ground.log.clone().unwrap_or_else(|| Arc::new(log::message::event));
     let mut settings = Settings::new(config.hostname.as_str(), spool, log);
     settings.policy = policy(config, &tables)?;
     settings.maps = tables.maps;
@@ -179,7 +177,9 @@ fn start(
     settings.allowed_bases = config.mail.allowed_bases.iter().map(|base| file.at(base)).collect();
     settings.minimum_uid = config.mail.minimum_uid;
     settings.carrier = carrier;
-    settings.clock = clock;
+    settings.clock = Arc::clone(&ground.clock);
+    settings.fs = ground.fs.clone();
+    settings.workers = ground.workers.clone();
     settings.file_threads = config.limits.file_threads;
     settings.spool.queue = queue(config);
     settings.spool.bounce_size_limit = config.spool.bounce_size_limit;

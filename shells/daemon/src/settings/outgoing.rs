@@ -17,6 +17,7 @@ use waypost_world::carrier::Carrier;
 
 use crate::dial::Dialer;
 use crate::files::{self, ConfigFile};
+use crate::ground::Ground;
 use crate::log;
 use crate::server::StartError;
 use crate::settings::security;
@@ -25,11 +26,21 @@ use crate::settings::security;
 pub(crate) struct Outgoing {
     relay: Relay,
     dialer: Arc<Dialer>,
-    resolver: Resolver,
+    /// `None` when others answer instead.
+    resolver: Option<Resolver>,
 }
 
+/// The DNS, as the relay sees it.
+struct Names(Arc<dyn Resolve>);
+
 /// The resolver, as the relay sees it.
-struct Names(Resolver);
+struct Asked(Resolver);
+
+impl Resolve for Asked {
+    fn ask(&self, question: Question, done: Box<dyn FnOnce(Answer) + Send>) {
+        self.0.ask(question, done);
+    }
+}
 
 impl Resolve for Names {
     fn ask(&self, question: Question, done: Box<dyn FnOnce(Answer) + Send>) {
@@ -55,17 +66,18 @@ fn here(question: &Question) -> Option<Answer> {
 }
 
 impl Outgoing {
-    pub(crate) fn start(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
-        let settings = settings(file)?;
+    pub(crate) fn start(file: &ConfigFile, ground: &Ground) -> Result<Self, StartError> {
+        let mut settings = settings(file)?;
+        settings.seed = ground.seed.unwrap_or(settings.seed);
         let dialer = Arc::new(Dialer::default());
-        let time = Arc::clone(&clock);
-        let dns = waypost_resolver::Settings {
-            servers: file.config.dns.servers.clone(),
-            trust_ad: file.config.dns.trust_ad,
-            ..Default::default()
+        let clock = Arc::clone(&ground.clock);
+        let resolver = match ground.names {
+            None => Some(resolver(file, Arc::clone(&clock))?),
+            Some(_) => None,
         };
-        let resolver = Resolver::start(dns, move || time.now())?;
-        let names = Arc::new(Names(resolver.clone()));
+        let asked = resolver.clone().map(|resolver| Arc::new(Asked(resolver)) as _);
+        let names = ground.names.clone().or(asked).expect("invariant: one of the two is there");
+        let names = Arc::new(Names(names));
         let security = security::start(file, names.clone(), Arc::clone(&clock))?;
         let loglevel = file.config.relay.tls.smtp_tls_loglevel;
         let relay = Relay::new(
@@ -96,8 +108,19 @@ impl Outgoing {
     pub(crate) fn stop(&self) {
         self.relay.stop();
         self.dialer.close();
-        self.resolver.stop();
+        if let Some(resolver) = &self.resolver {
+            resolver.stop();
+        }
     }
+}
+
+fn resolver(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Resolver, StartError> {
+    let dns = waypost_resolver::Settings {
+        servers: file.config.dns.servers.clone(),
+        trust_ad: file.config.dns.trust_ad,
+        ..Default::default()
+    };
+    Ok(Resolver::start(dns, move || clock.now())?)
 }
 
 /// The relay host, as far as the queue knows it. With a table of transports, the relay alone knows

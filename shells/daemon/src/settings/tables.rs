@@ -14,9 +14,10 @@ use waypost_ldap3::Client;
 use waypost_machine::Secret;
 use waypost_route::Map;
 use waypost_world::directory::{Directory, Ldif};
-use waypost_world::{Clock, Logins, Source};
+use waypost_world::{Logins, Source};
 
 use crate::files::{self, ConfigFile};
+use crate::ground::Ground;
 use crate::server::StartError;
 
 /// Everything that asks a directory.
@@ -28,8 +29,8 @@ pub(crate) struct Tables {
 }
 
 /// Reads them.
-pub(crate) fn read(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Tables, StartError> {
-    let mut sources = Sources::new(file, clock)?;
+pub(crate) fn read(file: &ConfigFile, ground: &Ground) -> Result<Tables, StartError> {
+    let mut sources = Sources::new(file, ground)?;
     let mut maps = BTreeMap::new();
     let named = &file.config.maps;
     for (map, path) in [
@@ -50,17 +51,20 @@ pub(crate) fn read(file: &ConfigFile, clock: Arc<dyn Clock>) -> Result<Tables, S
 
 struct Sources<'f> {
     file: &'f ConfigFile,
-    ldif: Option<Arc<dyn Directory>>,
+    /// Answers for every table.
+    one: Option<Arc<dyn Directory>>,
     client: Option<Client>,
     /// Of `directory.bind_dn`.
     password: Option<Secret<String>>,
 }
 
 impl<'f> Sources<'f> {
-    fn new(file: &'f ConfigFile, clock: Arc<dyn Clock>) -> Result<Self, StartError> {
+    fn new(file: &'f ConfigFile, ground: &Ground) -> Result<Self, StartError> {
         let directory = &file.config.directory;
-        let ldif = match &directory.ldif {
+        let one = match &directory.ldif {
+            _ if ground.directory.is_some() => ground.directory.clone(),
             Some(path) => {
+                let clock = Arc::clone(&ground.clock);
                 let path = file.at(path);
                 // Passwords may stand in it as they are when nobody else can read it.
                 let closed = !files::exposed(&path);
@@ -70,7 +74,7 @@ impl<'f> Sources<'f> {
         };
         let password = directory.ldap.as_ref().and_then(|ldap| ldap.bind_pw_file.as_deref());
         let password = password.map(|path| files::secret(&file.at(path))).transpose()?;
-        Ok(Self { file, ldif, client: None, password })
+        Ok(Self { file, one, client: None, password })
     }
 
     fn config(&self) -> &'f Config {
@@ -117,13 +121,13 @@ impl<'f> Sources<'f> {
     }
 
     fn has_directory(&self) -> bool {
-        self.ldif.is_some() || self.config().directory.ldap.is_some()
+        self.one.is_some() || self.config().directory.ldap.is_some()
     }
 
     /// The LDIF file, when there is one, answers for every table.
     fn directory(&mut self, server: &Server) -> Result<Arc<dyn Directory>, StartError> {
-        if let Some(ldif) = &self.ldif {
-            return Ok(Arc::clone(ldif));
+        if let Some(one) = &self.one {
+            return Ok(Arc::clone(one));
         }
         if self.client.is_none() {
             self.client = Some(Client::start()?);
@@ -267,7 +271,8 @@ mod tests {
         let path = dir.join("waypost.toml");
         fs::write(&path, format!("hostname = 'mail.example.com'\n{text}")).unwrap();
         let file = ConfigFile::read(&path).map_err(|error| error.to_string())?;
-        read(&file, Arc::new(ManualClock::new(0))).map_err(|error| error.to_string())
+        read(&file, &Ground::system(Arc::new(ManualClock::new(0))))
+            .map_err(|error| error.to_string())
     }
 
     fn problem(dir: &Path, text: &str) -> String {

@@ -59,6 +59,8 @@ pub(crate) struct Queue {
     /// The last [`waypost_smtp::client::Mail::id`].
     last_mail: AtomicU64,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Instead of the thread.
+    turns: Mutex<Weak<thread::Turns>>,
 }
 
 #[derive(Default)]
@@ -133,15 +135,19 @@ impl Queue {
             found: Mutex::new(found),
             last_mail: AtomicU64::new(0),
             thread: Mutex::new(None),
+            turns: Mutex::default(),
         }
     }
 
     /// Starts the thread.
-    pub(crate) fn start(self: &Arc<Self>, world: Weak<Inner>) -> std::io::Result<()> {
-        let queue = Arc::clone(self);
-        let thread = std::thread::Builder::new()
-            .name("queue".into())
-            .spawn(move || thread::Driver::new(queue, world).run())?;
+    pub(crate) fn start(self: &Arc<Self>, world: &Arc<Inner>) -> std::io::Result<()> {
+        let driver = thread::Driver::new(Arc::clone(self), world);
+        if let Some(workers) = &world.settings.workers {
+            *lock(&self.turns) = thread::Turns::begin(driver, Arc::clone(workers));
+            return Ok(());
+        }
+        let thread =
+            std::thread::Builder::new().name("queue".into()).spawn(move || driver.run())?;
         *lock(&self.thread) = Some(thread);
         Ok(())
     }
@@ -209,6 +215,10 @@ impl Queue {
         tasks.waiting.push_back(task);
         drop(tasks);
         self.wake.notify_one();
+        let turns = lock(&self.turns).upgrade();
+        if let Some(turns) = turns {
+            turns.wake();
+        }
     }
 
     /// The tasks that there are; waits for the first, so long at most.

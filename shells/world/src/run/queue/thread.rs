@@ -1,11 +1,11 @@
-//! The thread that runs the queue manager.
+//! The thread that runs the queue manager, and what takes its place in a simulation.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
-use waypost_machine::{Input, Machine, Step, UnixTime};
+use waypost_machine::{Input, Machine, Step, Time, UnixTime};
 use waypost_queue::{
     Attempted, Call, Fact, Notice, Persisted, QueueId, Removed, Reported, SiteState,
 };
@@ -18,6 +18,7 @@ use super::slot::{Due, Slot};
 use super::{How, Queue, QueueError, Submitted, Task};
 use crate::event::Event;
 use crate::promise::Sure;
+use crate::workers::{Worker, Workers};
 use crate::{Inner, lock};
 
 /// The file pool's key of [`Queue::take_rest`].
@@ -39,10 +40,10 @@ pub(super) struct Driver {
     commands: HashMap<u64, Sure<Result<usize, QueueError>>>,
     last_command: u64,
     /// When it is too late for what is under way.
-    end: Option<Instant>,
+    end: Option<Time>,
     wait: Duration,
     /// When messages that could not be read are looked at.
-    rest: Instant,
+    rest: Time,
     closed: bool,
 }
 
@@ -62,12 +63,12 @@ impl Drop for Closing {
 }
 
 impl Driver {
-    pub(super) fn new(queue: Arc<Queue>, world: Weak<Inner>) -> Self {
+    pub(super) fn new(queue: Arc<Queue>, world: &Arc<Inner>) -> Self {
         let machine = waypost_queue::Queue::new(queue.settings.queue.clone());
         let delay = queue.settings.queue.queue_run_delay;
         Self {
             queue,
-            world,
+            world: Arc::downgrade(world),
             machine,
             slots: HashMap::new(),
             fresh: Vec::new(),
@@ -77,7 +78,7 @@ impl Driver {
             last_command: 0,
             end: None,
             wait: Duration::ZERO,
-            rest: Instant::now() + delay,
+            rest: world.settings.clock.mono().plus(delay),
             closed: false,
         }
     }
@@ -85,26 +86,39 @@ impl Driver {
     /// Runs until it is told to stop, or there is no world any more.
     pub(super) fn run(mut self) {
         let _closing = Closing(Arc::clone(&self.queue));
+        self.begin();
+        loop {
+            let tasks = self.queue.take(self.wait);
+            if !self.round(tasks) {
+                break;
+            }
+        }
+    }
+
+    /// Takes up what was found at start.
+    fn begin(&mut self) {
         if let Some(world) = self.world.upgrade() {
             let found = std::mem::take(&mut *lock(&self.queue.found));
             for arrival in found {
                 self.handle(&world, Input::Notice(Notice::Recovered(arrival)));
             }
         }
-        while !self.closed {
-            let tasks = self.queue.take(self.wait);
-            let Some(world) = self.world.upgrade() else { break };
-            for task in tasks {
-                self.task(&world, task);
-            }
-            self.handle(&world, Input::Tick);
-            self.drain(&world);
-            self.tidy(&world);
-            if self.end.is_some_and(|end| end <= Instant::now()) {
-                tracing::warn!("warning: deliveries did not end in time; they will be tried again");
-                break;
-            }
+    }
+
+    /// Does these tasks and what is due; false when it was the last round.
+    fn round(&mut self, tasks: VecDeque<Task>) -> bool {
+        let Some(world) = self.world.upgrade() else { return false };
+        for task in tasks {
+            self.task(&world, task);
         }
+        self.handle(&world, Input::Tick);
+        self.drain(&world);
+        self.tidy(&world);
+        if self.end.is_some_and(|end| end <= world.settings.clock.mono()) {
+            tracing::warn!("warning: deliveries did not end in time; they will be tried again");
+            return false;
+        }
+        !self.closed
     }
 
     fn handle(&mut self, world: &Inner, input: Input<waypost_queue::Queue>) {
@@ -146,7 +160,8 @@ impl Driver {
             }
             Task::Tick => {}
             Task::Stop => {
-                self.end.get_or_insert_with(|| Instant::now() + self.queue.settings.stop_grace);
+                let grace = self.queue.settings.stop_grace;
+                self.end.get_or_insert_with(|| world.settings.clock.mono().plus(grace));
                 self.handle(world, Input::Stop);
             }
         }
@@ -165,11 +180,9 @@ impl Driver {
                 Step::Wait(wait) => {
                     // Now and then all the same, in case the clock does not go on as we do.
                     let longest = self.queue.settings.queue.queue_run_delay;
-                    let due = wait.until.map(|due| due.since(world.settings.clock.mono()));
-                    self.wait = due.unwrap_or(longest).min(longest);
-                    if let Some(end) = self.end {
-                        self.wait = self.wait.min(end.saturating_duration_since(Instant::now()));
-                    }
+                    let now = world.settings.clock.mono();
+                    let due = wait.until.into_iter().chain(self.end).min();
+                    self.wait = due.map_or(longest, |due| due.since(now)).min(longest);
                     break;
                 }
                 Step::Send(_) | Step::Cancel(_) | Step::Secure(_) => {}
@@ -255,8 +268,9 @@ impl Driver {
 
     /// Now and then, tries again to read what could not be read at start.
     fn tidy(&mut self, world: &Arc<Inner>) {
-        if self.queue.spool.unread() > 0 && self.rest <= Instant::now() {
-            self.rest = Instant::now() + self.queue.settings.queue.queue_run_delay;
+        let now = world.settings.clock.mono();
+        if self.queue.spool.unread() > 0 && self.rest <= now {
+            self.rest = now.plus(self.queue.settings.queue.queue_run_delay);
             let worker = Arc::clone(world);
             // One after the other, so that none is taken up twice.
             world.files.submit(Some(REST), move || worker.queue.take_rest());
@@ -264,5 +278,73 @@ impl Driver {
         if self.slots.len() > 1024 && self.slots.len() == self.slots.capacity() {
             self.slots.retain(|_, slot| slot.strong_count() > 0);
         }
+    }
+}
+
+/// The queue manager without a thread: it gets turns.
+pub(super) struct Turns {
+    workers: Arc<dyn Workers>,
+    queue: Arc<Queue>,
+    driver: Mutex<Driver>,
+    next: Mutex<Next>,
+    _closing: Closing,
+}
+
+/// The turns that were asked for.
+#[derive(Default)]
+struct Next {
+    /// One comes at once.
+    soon: bool,
+    /// The last one that is due when nothing happens.
+    timer: u64,
+}
+
+impl Turns {
+    /// Begins; lives until it has no turn any more.
+    pub(super) fn begin(mut driver: Driver, workers: Arc<dyn Workers>) -> Weak<Self> {
+        driver.begin();
+        let queue = Arc::clone(&driver.queue);
+        let turns = Arc::new(Self {
+            workers,
+            _closing: Closing(Arc::clone(&queue)),
+            queue,
+            driver: Mutex::new(driver),
+            next: Mutex::default(),
+        });
+        turns.wake();
+        Arc::downgrade(&turns)
+    }
+
+    /// There is something to do.
+    pub(super) fn wake(self: &Arc<Self>) {
+        if !std::mem::replace(&mut lock(&self.next).soon, true) {
+            let turns = Arc::clone(self);
+            let turn = move || {
+                lock(&turns.next).soon = false;
+                turns.turn();
+            };
+            self.workers.run(Worker::Queue, Duration::ZERO, Box::new(turn));
+        }
+    }
+
+    fn turn(self: &Arc<Self>) {
+        let wait = {
+            let mut driver = lock(&self.driver);
+            let tasks = self.queue.take(Duration::ZERO);
+            if !driver.round(tasks) {
+                return self.queue.close();
+            }
+            driver.wait
+        };
+        let mut next = lock(&self.next);
+        next.timer += 1;
+        let (turns, timer) = (Arc::clone(self), next.timer);
+        drop(next);
+        let turn = move || {
+            if lock(&turns.next).timer == timer {
+                turns.turn();
+            }
+        };
+        self.workers.run(Worker::Queue, wait, Box::new(turn));
     }
 }
