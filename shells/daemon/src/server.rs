@@ -231,6 +231,11 @@ impl Server {
         &self.running.world
     }
 
+    /// The time now, by the clock that [`Session::deadline`] goes by.
+    pub fn now(&self) -> Time {
+        self.clock.mono()
+    }
+
     /// How long it is until then.
     pub fn until(&self, time: Time) -> Duration {
         time.since(self.clock.mono())

@@ -17,9 +17,11 @@
 
 mod buffer;
 mod conn;
+mod deadlines;
 mod trace;
 mod wire;
 
 pub use buffer::ReadBuffer;
 pub use conn::{Conn, Effect, Fault, Settings};
+pub use deadlines::Deadlines;
 pub use wire::{TlsConfigs, TlsFault, signed};

@@ -1,0 +1,164 @@
+//! One connection: socket, session and clock, moved on together.
+
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use waypost_daemon::{Dial, Server, Session};
+use waypost_machine::Time;
+
+use crate::stream::Stream;
+
+/// How long what a peer still sends is read off after our last words.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What one connection may do before it is the others' turn: reads, writes, ticks.
+const STEPS: usize = 16;
+
+pub(crate) struct Connection {
+    pub(crate) stream: Stream,
+    pub(crate) phase: Phase,
+    pub(crate) waker: Waker,
+}
+
+pub(crate) enum Phase {
+    /// It is being opened, until then.
+    Opens(Box<Dial>, Time),
+    Talks(Box<dyn Session>),
+    /// The session has ended; what the peer still sends is read off until then.
+    Lingers(Time),
+    Over,
+}
+
+/// How a turn ended.
+pub(crate) enum Turn {
+    /// There is more to do.
+    Busy,
+    /// All there is to do waits: for a peer, another thread, or the deadline.
+    Waits,
+    Ends,
+}
+
+impl Connection {
+    /// When it wants a turn even if nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        match &self.phase {
+            Phase::Opens(_, until) | Phase::Lingers(until) => Some(*until),
+            Phase::Talks(session) => session.deadline(),
+            Phase::Over => None,
+        }
+    }
+
+    /// Goes on until everything waits, or it is the others' turn.
+    pub(crate) fn turn(&mut self, server: &Server, buffer: &mut [u8]) -> Turn {
+        // A fault in one session ends that session and no other.
+        catch_unwind(AssertUnwindSafe(|| self.steps(server, buffer))).unwrap_or_else(|_| {
+            tracing::error!(target: "waypost", "a session panicked; its connection is closed");
+            Turn::Ends
+        })
+    }
+
+    fn steps(&mut self, server: &Server, buffer: &mut [u8]) -> Turn {
+        for _ in 0..STEPS {
+            let turn = match &mut self.phase {
+                Phase::Opens(_, until) => {
+                    let late = *until <= server.now();
+                    self.open(late)
+                }
+                Phase::Talks(session) => {
+                    let turn = talk(&mut **session, &mut self.stream, &self.waker, server, buffer);
+                    match turn {
+                        Turn::Ends => self.close(server),
+                        turn => turn,
+                    }
+                }
+                Phase::Lingers(until) if *until <= server.now() => Turn::Ends,
+                Phase::Lingers(_) => match self.stream.read(buffer) {
+                    Some(Ok(0) | Err(_)) => Turn::Ends,
+                    Some(Ok(_)) => Turn::Busy,
+                    None => Turn::Waits,
+                },
+                Phase::Over => Turn::Ends,
+            };
+            if !matches!(turn, Turn::Busy) {
+                return turn;
+            }
+        }
+        Turn::Busy
+    }
+
+    /// Has it been opened?
+    fn open(&mut self, late: bool) -> Turn {
+        let opened = match self.stream.is_connected() {
+            Ok(false) if late => Err(std::io::ErrorKind::TimedOut.into()),
+            Ok(false) => return Turn::Waits,
+            Ok(true) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let Phase::Opens(dial, _) = mem::replace(&mut self.phase, Phase::Over) else {
+            return Turn::Ends;
+        };
+        match opened {
+            Ok(()) => match dial.connected() {
+                Some(session) => {
+                    self.phase = Phase::Talks(session);
+                    Turn::Busy
+                }
+                None => Turn::Ends,
+            },
+            Err(error) => {
+                dial.failed(&error);
+                Turn::Ends
+            }
+        }
+    }
+
+    /// The session is over.
+    fn close(&mut self, server: &Server) -> Turn {
+        let Phase::Talks(session) = mem::replace(&mut self.phase, Phase::Over) else {
+            return Turn::Ends;
+        };
+        let lingers = session.lingers();
+        drop(session);
+        self.stream.shut();
+        if !lingers {
+            return Turn::Ends;
+        }
+        self.phase = Phase::Lingers(server.now().plus(LINGER));
+        Turn::Busy
+    }
+}
+
+/// One step of a session.
+fn talk(
+    session: &mut dyn Session,
+    stream: &mut Stream,
+    waker: &Waker,
+    server: &Server,
+    buffer: &mut [u8],
+) -> Turn {
+    session.pump(waker);
+    if session.wants_write() && session.write_to(stream) {
+        return Turn::Busy;
+    }
+    if session.finished() {
+        return Turn::Ends;
+    }
+    if session.wants_read()
+        && let Some(read) = stream.read(buffer)
+    {
+        match read {
+            Ok(0) => session.eof(),
+            Ok(count) => session.received(Bytes::copy_from_slice(&buffer[..count])),
+            Err(error) => session.broken(&error),
+        }
+        return Turn::Busy;
+    }
+    if session.deadline().is_some_and(|deadline| deadline <= server.now()) {
+        session.tick();
+        return Turn::Busy;
+    }
+    Turn::Waits
+}
