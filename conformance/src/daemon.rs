@@ -400,13 +400,22 @@ fn toml(settings: &[(String, String)]) -> String {
     text
 }
 
+static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+
+/// Makes this the program that [`program`] says and [`Daemon::up`] starts.
+///
+/// # Errors
+/// Another one is in use already.
+pub fn choose_program(path: PathBuf) -> io::Result<()> {
+    PROGRAM.set(Ok(path)).map_err(|_| io::Error::other("the program is chosen already"))
+}
+
 /// The binary `waypost`: what WAYPOST_PROGRAM names, or that of the profile the caller was built in,
 /// which cargo brings up to date first.
 ///
 /// # Errors
 /// It does not build.
 pub fn program() -> io::Result<&'static Path> {
-    static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     let built = PROGRAM.get_or_init(|| match std::env::var_os("WAYPOST_PROGRAM") {
         Some(program) => Ok(program.into()),
         None => build().map_err(|e| e.to_string()),

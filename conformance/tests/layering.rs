@@ -55,7 +55,7 @@ const ARROWS: &[Row] = &[
         "dns driver machine mail smtp tls",
         "rustls rustls-native-certs rustls-pki-types rustls-webpki thiserror tracing ureq",
     ),
-    ("shells/mio", "daemon driver machine", "bytes mio rustix slab socket2 tracing"),
+    ("shells/mio", "daemon driver machine", "bytes mio slab tracing"),
     ("shells/smol", "daemon driver machine", "smol"),
     ("shells/tokio", "daemon driver machine", "tokio"),
 ];

@@ -40,8 +40,8 @@ impl Listener {
         Ok(Self { service, socket })
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        self.service.name()
+    pub(crate) fn service(&self) -> Service {
+        self.service
     }
 
     /// The next connection; `None` when it was refused, or is gone already.

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Waker;
 use std::time::Duration;
 
-use bytes::Bytes;
 use waypost_daemon::{Dial, Server, Session};
+use waypost_driver::ReadBuffer;
 use waypost_machine::Time;
 
 use crate::stream::Stream;
@@ -52,7 +52,7 @@ impl Connection {
     }
 
     /// Goes on until everything waits, or it is the others' turn.
-    pub(crate) fn turn(&mut self, server: &Server, buffer: &mut [u8]) -> Turn {
+    pub(crate) fn turn(&mut self, server: &Server, buffer: &mut ReadBuffer) -> Turn {
         // A fault in one session ends that session and no other.
         catch_unwind(AssertUnwindSafe(|| self.steps(server, buffer))).unwrap_or_else(|_| {
             tracing::error!(target: "waypost", "a session panicked; its connection is closed");
@@ -60,7 +60,7 @@ impl Connection {
         })
     }
 
-    fn steps(&mut self, server: &Server, buffer: &mut [u8]) -> Turn {
+    fn steps(&mut self, server: &Server, buffer: &mut ReadBuffer) -> Turn {
         for _ in 0..STEPS {
             let turn = match &mut self.phase {
                 Phase::Opens(_, until) => {
@@ -76,8 +76,8 @@ impl Connection {
                 }
                 Phase::Lingers(until) if *until <= server.now() => Turn::Ends,
                 Phase::Lingers(_) => match self.stream.read(buffer) {
-                    Some(Ok(0) | Err(_)) => Turn::Ends,
-                    Some(Ok(_)) => Turn::Busy,
+                    Some(Ok(bytes)) if !bytes.is_empty() => Turn::Busy,
+                    Some(_) => Turn::Ends,
                     None => Turn::Waits,
                 },
                 Phase::Over => Turn::Ends,
@@ -137,7 +137,7 @@ fn talk(
     stream: &mut Stream,
     waker: &Waker,
     server: &Server,
-    buffer: &mut [u8],
+    buffer: &mut ReadBuffer,
 ) -> Turn {
     session.pump(waker);
     if session.wants_write() && session.write_to(stream) {
@@ -150,8 +150,8 @@ fn talk(
         && let Some(read) = stream.read(buffer)
     {
         match read {
-            Ok(0) => session.eof(),
-            Ok(count) => session.received(Bytes::copy_from_slice(&buffer[..count])),
+            Ok(bytes) if bytes.is_empty() => session.eof(),
+            Ok(bytes) => session.received(bytes),
             Err(error) => session.broken(&error),
         }
         return Turn::Busy;

@@ -1,12 +1,10 @@
 //! Waypost on mio: one thread for all connections, for small hosts.
 //!
 //! All that is particular to this runtime stands in this crate: the loop ([`turn`]), accepting
-//! ([`accept`]), connecting ([`connect`]), driving a session
-//! ([`connection`], [`stream`]), wake-ups from other
+//! ([`accept`]), connecting and driving a session ([`connection`], [`stream`]), wake-ups from other
 //! threads ([`wake`]).
 
 mod accept;
-mod connect;
 mod connection;
 mod stream;
 mod turn;

@@ -3,9 +3,11 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 
+use bytes::Bytes;
 use mio::event::{Event, Source};
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use waypost_driver::ReadBuffer;
 
 pub(crate) enum Socket {
     Tcp(TcpStream),
@@ -67,20 +69,23 @@ impl Stream {
     }
 
     /// Reads; `None` when nothing is there.
-    pub(crate) fn read(&mut self, into: &mut [u8]) -> Option<io::Result<usize>> {
-        while self.readable {
-            match self.socket.read(into) {
-                Ok(count) => {
-                    // Less than there was room for: that was all, and more will be told of.
-                    self.readable = self.closed || count == into.len();
-                    return Some(Ok(count));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) => return Some(Err(error)),
-            }
+    pub(crate) fn read(&mut self, buffer: &mut ReadBuffer) -> Option<io::Result<Bytes>> {
+        if !self.readable {
+            return None;
         }
-        None
+        let read = buffer.read(|space| {
+            let count = self.socket.read(space)?;
+            // Less than there was room for: that was all, and more will be told of.
+            self.readable = self.closed || count == space.len();
+            Ok(count)
+        });
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.readable = false;
+                None
+            }
+            read => Some(read),
+        }
     }
 
     /// We send no more.

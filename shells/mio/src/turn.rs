@@ -6,29 +6,23 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use mio::net::TcpStream;
 use mio::{Events, Token};
 use slab::Slab;
 use waypost_daemon::{Dial, Server};
-use waypost_driver::Deadlines;
+use waypost_driver::{Deadlines, ReadBuffer};
 use waypost_machine::Time;
 
 use crate::accept::Listener;
-use crate::connect;
 use crate::connection::{Connection, Phase, Turn};
 use crate::stream::{Socket, Stream};
 use crate::wake::Wakes;
-
-/// The most that is read at once.
-const BLOCK: usize = 64 * 1024;
 
 /// The token of wake-ups.
 const WAKE: Token = Token(usize::MAX);
 
 /// So many connections are accepted before it is the turn of those that are there.
 const BATCH: usize = 16;
-
-/// After a failed accept (no file descriptors left) the next one waits a moment.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// One of the things that have turns.
 enum Slot {
@@ -49,7 +43,8 @@ pub(crate) struct Loop {
     deadlines: Deadlines,
     /// Whose turn it is.
     ready: Vec<usize>,
-    buffer: Box<[u8]>,
+    /// Empty again after each read: connections hold no buffer.
+    buffer: ReadBuffer,
 }
 
 impl Loop {
@@ -73,7 +68,7 @@ impl Loop {
             slots,
             deadlines: Deadlines::default(),
             ready,
-            buffer: vec![0; BLOCK].into(),
+            buffer: ReadBuffer::default(),
         })
     }
 
@@ -156,16 +151,12 @@ impl Loop {
             }
             *pause = None;
             match listener.accept(&self.server) {
-                Ok(Some((socket, session))) => {
-                    if let Err(error) = self.begin(socket, Phase::Talks(session)) {
-                        tracing::error!(target: "waypost", "a new connection: {error}");
-                    }
-                }
+                Ok(Some((socket, session))) => self.begin(socket, Phase::Talks(session)),
                 Ok(None) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Turn::Waits,
                 Err(error) => {
-                    tracing::error!(target: "waypost", "accept on {}: {error}", listener.name());
-                    *pause = Some(self.server.now().plus(PAUSE));
+                    let moment = self.server.accept_failed(listener.service(), &error);
+                    *pause = Some(self.server.now().plus(moment));
                     return Turn::Waits;
                 }
             }
@@ -173,25 +164,23 @@ impl Loop {
         Turn::Busy
     }
 
-    fn begin(&mut self, socket: Socket, phase: Phase) -> io::Result<()> {
+    fn begin(&mut self, socket: Socket, phase: Phase) {
         let slot = self.slots.vacant_entry();
         let key = slot.key();
-        let stream = Stream::new(socket, self.poll.registry(), key)?;
         let waker = self.wakes.waker(key);
-        slot.insert(Slot::Connection(Connection { stream, phase, waker }));
-        self.ready.push(key);
-        Ok(())
+        // When that fails, session or dial learn it as they are dropped.
+        if let Ok(stream) = Stream::new(socket, self.poll.registry(), key) {
+            slot.insert(Slot::Connection(Connection { stream, phase, waker }));
+            self.ready.push(key);
+        }
     }
 
     fn dial(&mut self, dial: Dial) {
         let until = self.server.now().plus(dial.timeout());
-        match connect::begin(&dial) {
-            // When it fails here, the dial is dropped, and that is a failure too.
-            Ok(stream) => {
-                let phase = Phase::Opens(Box::new(dial), until);
-                if let Err(error) = self.begin(Socket::Tcp(stream), phase) {
-                    tracing::error!(target: "waypost", "a new connection: {error}");
-                }
+        match dial.begin() {
+            Ok(socket) => {
+                let socket = Socket::Tcp(TcpStream::from_std(socket));
+                self.begin(socket, Phase::Opens(Box::new(dial), until));
             }
             Err(error) => dial.failed(&error),
         }
@@ -217,7 +206,7 @@ impl Loop {
             return Turn::Ends;
         }
         if until <= self.server.now() {
-            tracing::warn!(target: "waypost", "sessions are left that do not end");
+            self.server.give_up();
             return Turn::Ends;
         }
         Turn::Waits
