@@ -106,6 +106,11 @@ impl Dial {
         }
     }
 
+    /// Where to, for a runtime that has no use for [`Dial::begin`].
+    pub fn address(&self) -> SocketAddr {
+        self.wish.address()
+    }
+
     /// How long it may take.
     pub fn timeout(&self) -> Duration {
         self.wish.timeout()

@@ -1,0 +1,179 @@
+//! A run: a server in its world, and events until the end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use waypost_daemon::{Server, Service};
+use waypost_relay::Resolve;
+use waypost_world::directory::Directory;
+use waypost_world::Log;
+
+use crate::choices::Choices;
+use crate::disk::{Disk, Survival};
+use crate::heap::{ETERNAL, Heap};
+use crate::node::{Crash, Hosts, Node, Parts, mixed};
+use crate::peer::{Network, Peer};
+use crate::stream::{Net, Tamper, lock};
+use crate::trace::Trace;
+use crate::weather::Weather;
+
+/// So many events are too many for any script.
+const EVENTS: u64 = 3_000_000;
+
+/// What a run is made of.
+pub struct Setting {
+    /// The server's configuration file.
+    pub config: PathBuf,
+    /// The address of the server.
+    pub address: IpAddr,
+    /// Where small decisions come from.
+    pub seed: u64,
+    /// The clock, at its beginning.
+    pub heap: Arc<Heap>,
+    /// The server's files.
+    pub disk: Disk,
+    /// The directory.
+    pub directory: Arc<dyn Directory>,
+    /// The DNS.
+    pub names: Arc<dyn Resolve>,
+    /// Takes the news of messages.
+    pub log: Arc<dyn Log>,
+    /// What stands where the server dials.
+    pub hosts: Hosts,
+    /// Planted faults.
+    pub tamper: Option<Arc<dyn Tamper>>,
+    /// Keeps what happens in words, too.
+    pub told: bool,
+}
+
+/// A server in its world. A clone is the same.
+#[derive(Clone)]
+pub struct Run {
+    net: Arc<Net>,
+    node: Arc<Node>,
+    disk: Disk,
+    choices: Arc<Choices>,
+}
+
+impl Run {
+    /// Everything is there, and the server does not run yet.
+    pub fn new(setting: Setting) -> Self {
+        let Setting { heap, disk, seed, .. } = setting;
+        let net = Arc::new(Net {
+            heap,
+            trace: Arc::new(Trace::new(setting.told)),
+            tamper: setting.tamper,
+            complaints: Mutex::default(),
+        });
+        let parts = Parts {
+            config: setting.config,
+            address: setting.address,
+            seed,
+            net: Arc::clone(&net),
+            disk: disk.clone(),
+            directory: setting.directory,
+            names: setting.names,
+            log: setting.log,
+            hosts: setting.hosts,
+        };
+        let choices = Arc::new(Choices::seeded(mixed(seed, 0xd15c)));
+        Self { net, node: Node::new(parts), disk, choices }
+    }
+
+    /// The clock, and what is to happen.
+    pub fn heap(&self) -> &Arc<Heap> {
+        &self.net.heap
+    }
+
+    /// What happened.
+    pub fn trace(&self) -> &Arc<Trace> {
+        &self.net.trace
+    }
+
+    /// The files of the server.
+    pub fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The running server.
+    pub fn server(&self) -> Option<Arc<Server>> {
+        self.node.server()
+    }
+
+    /// True when the server accepts connections.
+    pub fn is_up(&self) -> bool {
+        self.node.is_up()
+    }
+
+    /// How often the server has crashed.
+    pub fn crashes(&self) -> u32 {
+        self.node.crashes()
+    }
+
+    /// Starts the server.
+    pub fn boot(&self) {
+        self.node.boot();
+    }
+
+    /// Stops the server in order, and starts it again so long after it has stopped; not at all when
+    /// `None`.
+    pub fn stop(&self, again: Option<Duration>) {
+        self.node.stop(again);
+    }
+
+    /// Lets the server die after so many more calls of its disk, or when `latest` is over, and start
+    /// again when `down` is over.
+    pub fn crash(&self, calls: u64, rule: Survival, down: Duration, latest: Duration) {
+        let crashes = self.node.crashes();
+        self.node.prepare(Crash { rule, down });
+        self.disk.crash_after(Some(calls.max(1)));
+        let (node, disk) = (Arc::clone(&self.node), self.disk.clone());
+        self.heap().after(ETERNAL, latest, move || {
+            if node.crashes() == crashes {
+                disk.crash_after(Some(0));
+            }
+        });
+    }
+
+    /// How the network is for connections from now on.
+    pub fn weather(&self, change: impl FnOnce(&mut Weather)) {
+        change(&mut lock(&self.node.weather));
+    }
+
+    /// Lets the server's work on files take so many milliseconds, at most; as usual when zero.
+    pub fn slow_files(&self, millis: u64) {
+        self.node.pace.files.store(millis, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Lets things happen until nothing is left to happen before `end`, or `enough` is true.
+    pub fn until(&self, end: Duration, mut enough: impl FnMut() -> bool) {
+        while !enough() {
+            let Some(event) = self.heap().next(end) else { return };
+            event();
+            if self.disk.is_dead() {
+                self.node.crash(&self.choices);
+            }
+            if self.heap().happened() > EVENTS {
+                return self.net.complain(format!("there is no end: {EVENTS} events"));
+            }
+        }
+    }
+
+    /// Ends it all: events hold the world that holds them, and nothing else would free it.
+    pub fn end(&self) {
+        self.node.end();
+    }
+
+    /// What should not have been, in words: law W10, W11.
+    pub fn complaints(&self) -> Vec<String> {
+        lock(&self.net.complaints).clone()
+    }
+}
+
+impl Network for Run {
+    fn connect(&self, service: Service, from: SocketAddr, peer: Box<dyn Peer>) {
+        self.node.connect(service, from, peer);
+    }
+}
