@@ -103,14 +103,11 @@ impl Stream {
         let Some(tls) = &mut far.tls else { return };
         while !bytes.is_empty() {
             let read = tls.read_tls(&mut bytes).is_ok_and(|count| count > 0);
-            let state = match read.then(|| tls.process_new_packets()) {
-                Some(Ok(state)) => state,
+            let Some(Ok(state)) = read.then(|| tls.process_new_packets()) else {
                 // The peer's own connection is of no use any more.
-                _ => {
-                    self.note("gives up TLS", b"");
-                    self.end(Direction::ToServer, Ended::Reset);
-                    return self.tell(far, Told::Ended(Ended::Reset));
-                }
+                self.note("gives up TLS", b"");
+                self.end(Direction::ToServer, Ended::Reset);
+                return self.tell(far, Told::Ended(Ended::Reset));
             };
             let mut plain = vec![0; state.plaintext_bytes_to_read()];
             if tls.reader().read_exact(&mut plain).is_ok() && !plain.is_empty() {

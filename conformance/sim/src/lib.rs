@@ -16,13 +16,36 @@
 //! | `heap.rs` | what happens next, and when: the whole scheduler, and its clock |
 //! | `script.rs` | what happens in a run, as text |
 //! | `peer.rs` | what is at the other end of a stream |
+//! | `stream.rs`, `near.rs`, `far.rs` | connections: bytes under way, the server's end, the peer's end |
+//! | `peer_tls.rs` | TLS of peers, and the one certificate |
+//! | `weather.rs` | what befalls connections |
+//! | `workers.rs` | the server's threads, as events |
+//! | `site.rs` | what the server reads at its start |
+//! | `node.rs` | one server: its boots, crashes and stops |
+//! | `stage.rs` | a server in its world, and events until the end |
+//! | `shrink.rs` | makes a script that fails shorter |
+//! | `trace.rs` | what happened, as one number |
 
 pub mod choices;
 pub mod data;
 pub mod directory;
 pub mod disk;
 pub mod dns;
+mod far;
 pub mod faults;
 pub mod heap;
+mod near;
+mod node;
 pub mod peer;
+mod peer_tls;
 pub mod script;
+pub mod shrink;
+pub mod site;
+pub mod stage;
+mod stream;
+pub mod trace;
+pub mod weather;
+mod workers;
+
+pub use node::Hosts;
+pub use stream::Tamper;

@@ -84,9 +84,8 @@ impl Stream {
         let mut near = lock(&self.near);
         match &mut *near {
             Near::Open { session, timer, waker } => {
-                let waker = waker.get_or_insert_with(|| {
-                    Waker::from(Arc::new(Woken(Arc::downgrade(self))))
-                });
+                let waker =
+                    waker.get_or_insert_with(|| Waker::from(Arc::new(Woken(Arc::downgrade(self)))));
                 if !self.drive(&mut **session, timer, waker) {
                     return;
                 }
@@ -135,7 +134,12 @@ impl Stream {
     }
 
     /// Goes on until everything waits; true when the session has ended.
-    fn drive(self: &Arc<Self>, session: &mut dyn Session, timer: &mut Timer, waker: &Waker) -> bool {
+    fn drive(
+        self: &Arc<Self>,
+        session: &mut dyn Session,
+        timer: &mut Timer,
+        waker: &Waker,
+    ) -> bool {
         for _ in 0..ROUNDS {
             session.pump(waker);
             if session.wants_write() && session.write_to(&mut Writer(self)) {

@@ -10,12 +10,12 @@ use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
 
 use waypost_daemon::{Dial, Ground, Server, Service};
-use waypost_relay::Resolve;
-use waypost_world::directory::Directory;
 use waypost_world::{Event, Log};
 
 use crate::choices::Choices;
+use crate::directory::FaultyDirectory;
 use crate::disk::{Disk, Survival};
+use crate::dns::Zones;
 use crate::heap::{ETERNAL, Heap, Life};
 use crate::peer::{Ended, Line, Peer};
 use crate::stream::{Net, Opener, Stream, lock};
@@ -38,8 +38,8 @@ pub(crate) struct Parts {
     pub(crate) seed: u64,
     pub(crate) net: Arc<Net>,
     pub(crate) disk: Disk,
-    pub(crate) directory: Arc<dyn Directory>,
-    pub(crate) names: Arc<dyn Resolve>,
+    pub(crate) directory: Arc<FaultyDirectory>,
+    pub(crate) names: Arc<Zones>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) hosts: Hosts,
 }
@@ -169,8 +169,8 @@ impl Node {
             clock: Arc::clone(self.heap()) as _,
             fs: Some(Arc::new(self.parts.disk.clone())),
             workers: Some(Arc::new(jobs)),
-            directory: Some(Arc::clone(&self.parts.directory)),
-            names: Some(Arc::clone(&self.parts.names)),
+            directory: Some(self.parts.directory.of(life)),
+            names: Some(self.parts.names.of(life)),
             log: Some(Arc::new(log)),
             seed: Some(seed),
         };
@@ -220,7 +220,12 @@ impl Node {
     }
 
     /// A client connects; it learns what becomes of it.
-    pub(crate) fn connect(self: &Arc<Self>, service: Service, from: SocketAddr, peer: Box<dyn Peer>) {
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        service: Service,
+        from: SocketAddr,
+        peer: Box<dyn Peer>,
+    ) {
         let to = SocketAddr::new(self.parts.address, port(service));
         let (choices, fortune) = self.fortune(from, true);
         let accepted = self.server().filter(|_| self.is_up()).map(|server| match service {
@@ -234,8 +239,7 @@ impl Node {
                 let Some(life) = self.life() else { return };
                 let opener = Opener::Client { tls };
                 let ends = (session, peer);
-                let stream =
-                    Stream::new(net, life, (from, to), opener, (choices, fortune), ends);
+                let stream = Stream::new(net, life, (from, to), opener, (choices, fortune), ends);
                 self.keep(&stream);
                 stream.open();
             }
@@ -427,7 +431,13 @@ impl Node {
 /// after it.
 const FINISH: Duration = Duration::from_secs(60);
 
-fn tell_later(net: &Arc<Net>, after: Duration, mut peer: Box<dyn Peer>, words: Vec<u8>, how: Ended) {
+fn tell_later(
+    net: &Arc<Net>,
+    after: Duration,
+    mut peer: Box<dyn Peer>,
+    words: Vec<u8>,
+    how: Ended,
+) {
     let heap = Arc::clone(&net.heap);
     let net = Arc::clone(net);
     heap.after(ETERNAL, after, move || {

@@ -59,7 +59,7 @@ impl Certificate {
 }
 
 /// Writes the certificate and its key, for the server.
-pub fn write_pair(chain: &Path, key: &Path) -> std::io::Result<()> {
+pub(crate) fn write_pair(chain: &Path, key: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     std::fs::write(chain, &CERTIFICATE.pem)?;
     std::fs::write(key, &CERTIFICATE.key_pem)?;

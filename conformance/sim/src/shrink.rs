@@ -76,8 +76,7 @@ impl<F: FnMut(&Script) -> bool> Search<F> {
 /// What could take a line's place.
 fn simpler(act: &Act) -> Vec<Act> {
     let of = |what| Act { at: act.at, what };
-    let mut all: Vec<Act> =
-        shorter(act.at).map(|at| Act { at, what: act.what.clone() }).collect();
+    let mut all: Vec<Act> = shorter(act.at).map(|at| Act { at, what: act.what.clone() }).collect();
     match &act.what {
         What::Mx(mail) => all.extend(mails(mail).map(What::Mx).map(of)),
         What::Submit(login, mail) => {

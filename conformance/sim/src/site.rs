@@ -3,10 +3,16 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use tempfile::TempDir;
 
-use crate::peer_tls;
+use crate::{data, peer_tls};
+
+static STANDARD: LazyLock<Site> = LazyLock::new(|| {
+    Site::write(&[("waypost.toml", data::CONFIG), ("mail.ldif", data::LDIF)])
+        .expect("a directory for temporary files")
+});
 
 /// A directory of its own with the files of a configuration.
 #[derive(Debug)]
@@ -15,7 +21,12 @@ pub struct Site {
 }
 
 impl Site {
-    /// Writes these files, by name, and `mail.crt` and `mail.key` beside them.
+    /// The site of all scripts.
+    pub fn standard() -> &'static Self {
+        &STANDARD
+    }
+
+    /// Writes these files, by name, and `server.crt` and `server.key` beside them.
     ///
     /// # Errors
     /// Those of the operating system.
@@ -24,7 +35,7 @@ impl Site {
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text)?;
         }
-        peer_tls::write_pair(&dir.path().join("mail.crt"), &dir.path().join("mail.key"))?;
+        peer_tls::write_pair(&dir.path().join("server.crt"), &dir.path().join("server.key"))?;
         Ok(Self { dir })
     }
 

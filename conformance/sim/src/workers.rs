@@ -1,8 +1,8 @@
 //! Threads without threads: each job is an event, and chance decides which of those that are ready
 //! comes first.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use waypost_world::{Worker, Workers};

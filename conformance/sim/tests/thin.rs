@@ -5,43 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use waypost_daemon::Service;
-use waypost_dns::{Answer, Found, Question};
 use waypost_machine::Now;
-use waypost_relay::Resolve;
+use waypost_sim::data;
+use waypost_sim::directory::FaultyDirectory;
 use waypost_sim::disk::{Disk, Survival};
+use waypost_sim::dns::Zones;
 use waypost_sim::heap::{ETERNAL, Heap};
 use waypost_sim::peer::{Close, Ended, Line, Network, Peer};
-use waypost_sim::run::{Run, Setting};
 use waypost_sim::site::Site;
-use waypost_world::directory::Ldif;
+use waypost_sim::stage::{Setting, Stage};
 use waypost_world::Event;
-
-const CONFIG: &str = r#"
-hostname = "mail.example.org"
-[tls]
-certificates = [["mail.crt", "mail.key"]]
-[directory]
-ldif = "mail.ldif"
-search_base = "ou=Mail,dc=example,dc=com"
-[mail]
-allowed_bases = ["/home"]
-[spool]
-directory = "/var/spool/waypost"
-"#;
-
-const LDIF: &str = "dn: dc=example,dc=com\nobjectClass: top\n\n\
-dn: ou=Mail,dc=example,dc=com\nobjectClass: top\n\n\
-dn: uid=x,ou=Mail,dc=example,dc=com\nobjectClass: posixAccount\nobjectClass: postfixUser\n\
-uid: x\nuidNumber: 20000\ngidNumber: 20000\nhomeDirectory: /home/x\n\
-mailacceptinggeneralid: x@example.org\nmaildrop: x@mail.example.org\nuserPassword: {CLEAR}secret\n";
-
-struct NoNames;
-
-impl Resolve for NoNames {
-    fn ask(&self, _: Question, done: Box<dyn FnOnce(Answer) + Send>) {
-        done(Answer { found: Found::NoName, authentic: false, ttl: 60 });
-    }
-}
 
 /// Says each line once the one before has been answered.
 struct Dialogue {
@@ -57,7 +30,9 @@ impl Peer for Dialogue {
         let text = String::from_utf8_lossy(bytes);
         self.heard.lock().unwrap().push_str(&text);
         let last = text.lines().last().unwrap_or_default();
-        if text.ends_with('\n') && self.ends.iter().any(|end| last.starts_with(end)) || last.as_bytes().get(3) == Some(&b' ') {
+        if text.ends_with('\n') && self.ends.iter().any(|end| last.starts_with(end))
+            || last.as_bytes().get(3) == Some(&b' ')
+        {
             match self.lines.next() {
                 Some(next) => line.say(&next),
                 None => line.close = Some(Close::Eof),
@@ -79,31 +54,29 @@ fn dialogue(lines: &[&str]) -> (Box<dyn Peer>, Arc<Mutex<String>>) {
     (Box::new(Dialogue { lines: lines.into_iter(), ends, heard: Arc::clone(&heard) }), heard)
 }
 
-fn once(site: &Site, seed: u64) -> (u64, String, String) {
+fn once(seed: u64) -> (u64, String, String) {
     let heap = Arc::new(Heap::new(1_795_348_800));
     let disk = Disk::new(seed, Arc::clone(&heap) as _);
     disk.mkdirs("/var/spool/waypost", 0, 0).unwrap();
     disk.mkdirs("/home", 0, 0).unwrap();
-    let run = Run::new(Setting {
-        config: site.config(),
-        address: [192, 0, 2, 25].into(),
+    let run = Stage::new(Setting {
+        config: Site::standard().config(),
+        address: [198, 51, 100, 25].into(),
         seed,
-        directory: Arc::new(
-            Ldif::open(site.path().join("mail.ldif"), true, Arc::clone(&heap) as _).unwrap(),
-        ),
+        directory: Arc::new(FaultyDirectory::new(Arc::clone(&heap), seed, data::LDIF).unwrap()),
+        names: Arc::new(Zones::new(Arc::clone(&heap), seed, data::ZONES).unwrap()),
         heap,
         disk,
-        names: Arc::new(NoNames),
         log: Arc::new(|_: Event| {}),
         hosts: Box::new(|_| None),
         tamper: None,
-        told: true,
+        told: false,
     });
     run.boot();
     let (mx, mx_heard) = dialogue(&[
         "EHLO far.test",
         "MAIL FROM:<a@far.test>",
-        "RCPT TO:<x@example.org>",
+        "RCPT TO:<mail000@example.com>",
         "DATA",
         "Subject: hello\r\n\r\nHello.\r\n.",
         "QUIT",
@@ -113,7 +86,7 @@ fn once(site: &Site, seed: u64) -> (u64, String, String) {
     run.crash(3, Survival::Nothing, Duration::from_secs(1), Duration::from_secs(5));
     run.until(Duration::from_secs(60), || false);
     let (imap, imap_heard) = dialogue(&[
-        "a LOGIN x secret",
+        "a LOGIN mail000 secret000",
         "b SELECT INBOX",
         "c FETCH 1:* BODY[]",
         "d LOGOUT",
@@ -129,7 +102,6 @@ fn once(site: &Site, seed: u64) -> (u64, String, String) {
     assert!(run.server().is_none(), "it does not stop");
     assert_eq!(run.complaints(), Vec::<String>::new());
     let hash = run.trace().hash();
-    eprintln!("{}", run.trace().lines().join("\n"));
     run.end();
     let said = |heard: Arc<Mutex<String>>| heard.lock().unwrap().clone();
     (hash, said(mx_heard), said(imap_heard))
@@ -137,10 +109,9 @@ fn once(site: &Site, seed: u64) -> (u64, String, String) {
 
 #[test]
 fn a_message_comes_in_a_crash_comes_between_and_it_is_read() {
-    let site = Site::write(&[("waypost.toml", CONFIG), ("mail.ldif", LDIF)]).unwrap();
-    let (hash, mx, imap) = once(&site, 1);
+    let (hash, mx, imap) = once(1);
     assert!(mx.contains("\n354 ") && mx.contains("250 2.0.0 Ok"), "{mx}");
     assert!(imap.contains("Hello."), "{imap}");
-    assert_eq!(once(&site, 1), (hash, mx, imap));
-    assert_ne!(once(&site, 2).0, hash);
+    assert_eq!(once(1), (hash, mx, imap));
+    assert_ne!(once(2).0, hash);
 }

@@ -1,4 +1,4 @@
-//! A run: a server in its world, and events until the end.
+//! A server in its world, and events until the end.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use waypost_daemon::{Server, Service};
-use waypost_relay::Resolve;
-use waypost_world::directory::Directory;
 use waypost_world::Log;
 
 use crate::choices::Choices;
+use crate::directory::FaultyDirectory;
 use crate::disk::{Disk, Survival};
+use crate::dns::Zones;
 use crate::heap::{ETERNAL, Heap};
 use crate::node::{Crash, Hosts, Node, Parts, mixed};
 use crate::peer::{Network, Peer};
@@ -22,7 +22,7 @@ use crate::weather::Weather;
 /// So many events are too many for any script.
 const EVENTS: u64 = 3_000_000;
 
-/// What a run is made of.
+/// What a stage is made of.
 pub struct Setting {
     /// The server's configuration file.
     pub config: PathBuf,
@@ -35,9 +35,9 @@ pub struct Setting {
     /// The server's files.
     pub disk: Disk,
     /// The directory.
-    pub directory: Arc<dyn Directory>,
+    pub directory: Arc<FaultyDirectory>,
     /// The DNS.
-    pub names: Arc<dyn Resolve>,
+    pub names: Arc<Zones>,
     /// Takes the news of messages.
     pub log: Arc<dyn Log>,
     /// What stands where the server dials.
@@ -50,14 +50,14 @@ pub struct Setting {
 
 /// A server in its world. A clone is the same.
 #[derive(Clone)]
-pub struct Run {
+pub struct Stage {
     net: Arc<Net>,
     node: Arc<Node>,
     disk: Disk,
     choices: Arc<Choices>,
 }
 
-impl Run {
+impl Stage {
     /// Everything is there, and the server does not run yet.
     pub fn new(setting: Setting) -> Self {
         let Setting { heap, disk, seed, .. } = setting;
@@ -172,7 +172,7 @@ impl Run {
     }
 }
 
-impl Network for Run {
+impl Network for Stage {
     fn connect(&self, service: Service, from: SocketAddr, peer: Box<dyn Peer>) {
         self.node.connect(service, from, peer);
     }
