@@ -81,7 +81,8 @@ impl Heap {
         let mut state = self.state();
         let first = state.events.first_entry().filter(|first| first.key().0 <= end)?;
         let ((at, _), (_, event)) = first.remove_entry();
-        state.now = at;
+        // A worker may have slept meanwhile, and all others with it.
+        state.now = at.max(state.now);
         state.happened += 1;
         Some(event)
     }
@@ -110,6 +111,10 @@ impl Clock for Heap {
             mono: Time::from_nanos(u64::try_from(state.now.as_nanos()).unwrap_or(u64::MAX)),
             wall: UnixTime { secs: state.wall + secs, nanos: state.now.subsec_nanos() },
         }
+    }
+
+    fn sleep(&self, time: Duration) {
+        self.state().now += time;
     }
 }
 

@@ -19,6 +19,15 @@ pub trait Clock: Send + Sync {
     fn mono(&self) -> Time {
         self.now().mono
     }
+
+    /// Lets this thread wait. Only for what gives no sign when it is over.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "another program's lock file gives no sign when it goes"
+    )]
+    fn sleep(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
 }
 
 /// The computer's clocks. `mono` counts from when this value was made.

@@ -52,6 +52,14 @@ pub enum Refused {
 
 thread_local! {
     static GROUPS_DROPPED: Cell<bool> = const { Cell::new(false) };
+    /// Who acts where identities are simulated.
+    static ACTING: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+}
+
+/// User and group whose rights count on this thread now, for a simulated file system: root's, but while
+/// [`Identity::as_user`] works.
+pub fn acting() -> (u32, u32) {
+    ACTING.get()
 }
 
 impl Identity {
@@ -61,8 +69,9 @@ impl Identity {
         Self { root: geteuid().is_root(), simulated: false, min_uid }
     }
 
-    /// Acts for others as if the process ran as root, and asks the system for nothing.
-    pub(crate) fn simulated(min_uid: u32) -> Self {
+    /// Acts for others as if the process ran as root, and asks the system for nothing: a simulated file
+    /// system has the rights of [`acting`].
+    pub fn simulated(min_uid: u32) -> Self {
         Self { root: true, simulated: true, min_uid }
     }
 
@@ -92,11 +101,24 @@ impl Identity {
     /// Says why `uid` and `gid` may not be taken on; `work` has then not run.
     pub fn as_user<T>(&self, uid: u32, gid: u32, work: impl FnOnce() -> T) -> Result<T, Refused> {
         self.check(uid, gid)?;
-        if !self.root || self.simulated {
+        if self.simulated {
+            let _acting = Acting(ACTING.replace((uid, gid)));
+            return Ok(work());
+        }
+        if !self.root {
             return Ok(work());
         }
         let _guard = Guard::enter(uid, gid)?;
         Ok(work())
+    }
+}
+
+/// Who acted before, to go back to.
+struct Acting((u32, u32));
+
+impl Drop for Acting {
+    fn drop(&mut self) {
+        ACTING.set(self.0);
     }
 }
 
@@ -170,6 +192,19 @@ mod tests {
             assert_eq!(try_as(1000, 0), Refused::Root { uid: 1000, gid: 0 });
             assert_eq!(try_as(99, 1000), Refused::TooLow { uid: 99, min: 100 });
         }
+    }
+
+    #[test]
+    fn a_simulated_user_acts_until_the_end() {
+        let identity = Identity::simulated(100);
+        let inner = || identity.as_user(2000, 2001, acting);
+        let seen = identity.as_user(1000, 1001, || (acting(), inner(), acting())).unwrap();
+        assert_eq!(seen, ((1000, 1001), Ok((2000, 2001)), (1000, 1001)));
+        let panicked = std::panic::catch_unwind(|| {
+            let _ = identity.as_user(1000, 1001, || panic!("as it must"));
+        });
+        assert!(panicked.is_err());
+        assert_eq!(acting(), (0, 0));
     }
 
     #[test]

@@ -93,13 +93,23 @@ impl FromStr for Failure {
 pub struct Disk {
     state: Arc<Mutex<State>>,
     clock: Arc<dyn Clock>,
+    /// In which life it is used, if it is bound to one.
+    boot: Option<u32>,
 }
 
 impl Disk {
     /// An empty disk: a root directory that is root's. The seed decides the order in which
     /// directories are listed, and where a write to a full disk ends.
     pub fn new(seed: u64, clock: Arc<dyn Clock>) -> Self {
-        Self { state: Arc::new(Mutex::new(State::new(seed))), clock }
+        Self { state: Arc::new(Mutex::new(State::new(seed))), clock, boot: None }
+    }
+
+    /// The disk for a server to use until the next crash: afterwards it has no effect any more,
+    /// whoever still holds it.
+    #[must_use]
+    pub fn mount(&self) -> Self {
+        let boot = Some(self.state().boot);
+        Self { boot, ..self.clone() }
     }
 
     /// Another disk with the same on it, healthy, and with another clock. Costs little: what is on
@@ -107,7 +117,7 @@ impl Disk {
     #[must_use]
     pub fn copy(&self, clock: Arc<dyn Clock>) -> Self {
         let state = self.state().copy();
-        Self { state: Arc::new(Mutex::new(state)), clock }
+        Self { state: Arc::new(Mutex::new(state)), clock, boot: None }
     }
 
     /// How many calls were made and had an effect or failed as they should: none of a dead disk.
@@ -157,6 +167,9 @@ impl Disk {
         work: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut state = self.state();
+        if self.boot.is_some_and(|boot| boot != state.boot) {
+            return Err(Failure::Any.error());
+        }
         state.count()?;
         if let Some(failure) = state.due(kinds) {
             return Err(failure.error());
@@ -171,12 +184,14 @@ impl Disk {
     }
 
     fn file(&self, state: &State, ino: Ino) -> Box<dyn File> {
-        Box::new(Handle { disk: self.clone(), ino, boot: state.boot })
+        let disk = Self { boot: Some(state.boot), ..self.clone() };
+        Box::new(Handle { disk, ino })
     }
 
-    fn open_file(&self, path: &Path) -> io::Result<Box<dyn File>> {
+    fn open_file(&self, path: &Path, write: bool) -> io::Result<Box<dyn File>> {
         self.call(&[Failure::Open, Failure::Any], |state| {
             let ino = state.find(path)?;
+            state.may(ino, if write { 0o6 } else { 0o4 })?;
             match state.inode(ino).body {
                 Body::File { .. } => Ok(self.file(state, ino)),
                 Body::Dir { .. } => Err(io::ErrorKind::IsADirectory.into()),
@@ -195,11 +210,11 @@ impl Fs for Disk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.open_file(path)
+        self.open_file(path, false)
     }
 
     fn append(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.open_file(path)
+        self.open_file(path, true)
     }
 
     fn stat(&self, path: &Path) -> io::Result<Stat> {
@@ -258,26 +273,12 @@ impl Fs for Disk {
 struct Handle {
     disk: Disk,
     ino: Ino,
-    boot: u32,
-}
-
-impl Handle {
-    fn call<T>(
-        &self,
-        kinds: &[Failure],
-        work: impl FnOnce(&mut State) -> io::Result<T>,
-    ) -> io::Result<T> {
-        self.disk.call(kinds, |state| match state.boot == self.boot {
-            true => work(state),
-            false => Err(Failure::Any.error()),
-        })
-    }
 }
 
 impl File for Handle {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mtime = self.disk.mtime();
-        self.call(&[Failure::Any], |state| match state.due(&[Failure::Full]) {
+        self.disk.call(&[Failure::Any], |state| match state.due(&[Failure::Full]) {
             None => {
                 state.write(self.ino, bytes, mtime);
                 Ok(())
@@ -292,7 +293,7 @@ impl File for Handle {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.call(&[Failure::Read, Failure::Any], |state| {
+        self.disk.call(&[Failure::Read, Failure::Any], |state| {
             let Body::File { content, .. } = &state.inode(self.ino).body else { return Ok(0) };
             let offset = usize::try_from(offset).unwrap_or(usize::MAX);
             let rest = content.get(offset..).unwrap_or_default();
@@ -303,7 +304,7 @@ impl File for Handle {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.call(&[], |state| match state.due(&[Failure::Sync, Failure::Any]) {
+        self.disk.call(&[], |state| match state.due(&[Failure::Sync, Failure::Any]) {
             None => {
                 state.sync(self.ino);
                 Ok(())
@@ -316,11 +317,11 @@ impl File for Handle {
     }
 
     fn stat(&self) -> io::Result<Stat> {
-        self.call(&[Failure::Any], |state| Ok(state.stat(self.ino)))
+        self.disk.call(&[Failure::Any], |state| Ok(state.stat(self.ino)))
     }
 
     fn set_mtime(&self, mtime: UnixTime) -> io::Result<()> {
-        self.call(&[Failure::Any], |state| {
+        self.disk.call(&[Failure::Any], |state| {
             state.inode_mut(self.ino).meta.mtime = mtime;
             Ok(())
         })

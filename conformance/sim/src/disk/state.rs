@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use waypost_machine::UnixTime;
 use waypost_world::fs::{Kind, Stat};
+use waypost_world::identity::acting;
 
 use super::Failure;
 use crate::faults::Lie;
@@ -472,9 +473,4 @@ fn mix(number: u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
-}
-
-/// Who acts.
-fn acting() -> (u32, u32) {
-    (0, 0)
 }

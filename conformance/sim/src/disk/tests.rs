@@ -193,3 +193,33 @@ fn every_lie_is_seen_after_a_crash() {
     assert_eq!(after(Some(Lie::RemovedComesBack)), is("new", Some("mail")));
     assert_eq!(after(Some(Lie::ReplacedComesBack)), is("old", None));
 }
+
+#[test]
+fn each_file_is_somebodys() {
+    use waypost_world::identity::Identity;
+    let disk = disk();
+    disk.mkdirs("/home/a", 1000, 1000).unwrap();
+    let at = Path::new;
+    let as_user = |uid, work: &dyn Fn() -> io::Result<()>| {
+        Identity::simulated(100).as_user(uid, uid, work).unwrap().map_err(|error| error.kind())
+    };
+    as_user(1000, &|| disk.create(at("/home/a/x"), 0o600).map(drop)).unwrap();
+    let denied = Err(io::ErrorKind::PermissionDenied);
+    assert_eq!(as_user(1001, &|| disk.open(at("/home/a/x")).map(drop)), denied);
+    assert_eq!(as_user(1001, &|| disk.unlink(at("/home/a/x"))), denied);
+    assert_eq!(as_user(1001, &|| disk.mkdir(at("/home/b"), 0o700)), denied);
+    assert_eq!(as_user(1000, &|| disk.chown(at("/home/a/x"), 1001, 1001)), denied);
+    disk.chown(at("/home/a/x"), 1001, 1001).unwrap();
+    let whose = |disk: &Disk| disk.owners("/home/a").last().map(|file| (file.uid, file.mode));
+    assert_eq!(whose(&disk), Some((1001, 0o600)));
+    assert_eq!(whose(&crashed(&disk, Survival::Names)), Some((1000, 0o600)), "never synced");
+}
+
+#[test]
+fn what_is_mounted_ends_with_a_crash() {
+    let disk = disk();
+    let mounted = disk.mount();
+    disk.crash(Survival::All, &Choices::seeded(1));
+    assert!(mounted.create(Path::new("/new/a"), 0o600).is_err());
+    assert!(disk.mount().create(Path::new("/new/a"), 0o600).is_ok());
+}

@@ -53,7 +53,7 @@ impl Store {
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     if !self.break_stale(&path) {
-                        pause();
+                        self.inner.clock.sleep(STEP);
                     }
                 }
                 Err(error) => return Err(Error::io("create", &path, &error)),
@@ -102,14 +102,6 @@ impl Store {
         let own = u32::try_from(pid) == Ok(std::process::id());
         Some(!own && test_kill_process(Pid::from_raw(pid)?) != Err(rustix::io::Errno::SRCH))
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "another program's lock file gives no sign when it goes"
-)]
-fn pause() {
-    std::thread::sleep(STEP);
 }
 
 impl Drop for DotLock<'_> {
