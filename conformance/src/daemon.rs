@@ -3,6 +3,7 @@
 use crate::net::{self, Endpoint};
 use crate::replay::{Target, User, sockets};
 use crate::rig::{Rig, free_ports};
+use crate::shells::Shell;
 use crate::stage::Stage;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, VecDeque};
@@ -36,6 +37,7 @@ pub enum Accounts {
 /// A configuration and the place where its state lies; it can be started more than once.
 pub struct Daemon {
     dir: PathBuf,
+    shell: Shell,
     ports: Ports,
     accounts: Accounts,
     /// `section.name` and the value as TOML.
@@ -71,8 +73,14 @@ impl Daemon {
         let free = free_ports(4);
         let ports =
             Ports { smtp: free[0], submission: free[1], submissions: free[2], imaps: free[3] };
-        let accounts = accounts.clone();
-        let mut daemon = Self { dir, ports, accounts, settings: Vec::new(), child: None };
+        let mut daemon = Self {
+            dir,
+            shell: Shell::Tokio,
+            ports,
+            accounts: accounts.clone(),
+            settings: Vec::new(),
+            child: None,
+        };
         daemon.settings = daemon.usual_settings()?;
         fs::write(daemon.config(), toml(&daemon.settings))?;
         fs::set_permissions(daemon.config(), PermissionsExt::from_mode(0o600))?;
@@ -80,6 +88,13 @@ impl Daemon {
             daemon.configure(path, value)?;
         }
         Ok(daemon)
+    }
+
+    /// The same, run by this program.
+    #[must_use]
+    pub fn on(mut self, shell: Shell) -> Self {
+        self.shell = shell;
+        self
     }
 
     /// Changes a setting, for the next start.
@@ -112,7 +127,7 @@ impl Daemon {
         let socket = UnixDatagram::bind(&ready)?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         let log = File::options().create(true).append(true).open(self.log())?;
-        let mut child = Command::new(program()?)
+        let mut child = Command::new(program_of(self.shell)?)
             .args(["serve", "--config"])
             .arg(self.config())
             .env("NOTIFY_SOCKET", &ready)
@@ -171,7 +186,7 @@ impl Daemon {
     /// # Errors
     /// It fails; with all that it wrote.
     pub fn ask(&self, arguments: &[&str]) -> Result<String, String> {
-        let program = program().map_err(|e| e.to_string())?.display().to_string();
+        let program = program_of(self.shell).map_err(|e| e.to_string())?.display().to_string();
         let config = self.config().display().to_string();
         crate::stage::run(&program, &[arguments, &["--config", &config]].concat(), b"")
     }
@@ -245,6 +260,7 @@ impl Daemon {
         };
         Ok(Target {
             name: "waypost",
+            program: self.shell.name(),
             host: "mail.example.com".into(),
             dial: sockets(endpoints),
             tls: net::trusting(&self.ca())?,
@@ -257,7 +273,7 @@ impl Daemon {
     /// As real mail programs see it.
     pub fn stage(&self, users: VecDeque<User>) -> Stage {
         Stage {
-            name: "waypost",
+            name: self.shell.name(),
             smtp: self.ports.smtp,
             submission: self.ports.submission,
             submissions: Some(self.ports.submissions),
@@ -400,43 +416,24 @@ fn toml(settings: &[(String, String)]) -> String {
     text
 }
 
-static PROGRAM: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 
-/// Makes this the program that [`program`] says and [`Daemon::up`] starts.
+/// Makes this the program that [`program`] says and [`Daemon::up`] starts, whatever its shell.
 ///
 /// # Errors
 /// Another one is in use already.
 pub fn choose_program(path: PathBuf) -> io::Result<()> {
-    PROGRAM.set(Ok(path)).map_err(|_| io::Error::other("the program is chosen already"))
+    CHOSEN.set(path).map_err(|_| io::Error::other("the program is chosen already"))
 }
 
-/// The binary `waypost`: what WAYPOST_PROGRAM names, or that of the profile the caller was built in,
-/// which cargo brings up to date first.
+/// The binary `waypost`, for what every shell does alike.
 ///
 /// # Errors
 /// It does not build.
-pub fn program() -> io::Result<&'static Path> {
-    let built = PROGRAM.get_or_init(|| match std::env::var_os("WAYPOST_PROGRAM") {
-        Some(program) => Ok(program.into()),
-        None => build().map_err(|e| e.to_string()),
-    });
-    built.as_deref().map_err(|e| io::Error::other(e.clone()))
+pub fn program() -> io::Result<PathBuf> {
+    program_of(Shell::Tokio)
 }
 
-fn build() -> io::Result<PathBuf> {
-    let ours = std::env::current_exe()?;
-    // .../target/debug/deps/test-1234 or .../target/release/compare
-    let folder = ours.ancestors().skip(1).find(|p| !p.ends_with("deps"));
-    let folder = folder.ok_or_else(|| io::Error::other("no target directory"))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--locked", "-p", "waypost"]);
-    command.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-    if folder.ends_with("release") {
-        command.arg("--release");
-    }
-    if !command.status()?.success() {
-        return Err(io::Error::other("cargo build of waypost fails"));
-    }
-    Ok(folder.join("waypost"))
+fn program_of(shell: Shell) -> io::Result<PathBuf> {
+    CHOSEN.get().map_or_else(|| shell.program(), |chosen| Ok(chosen.clone()))
 }

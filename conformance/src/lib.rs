@@ -15,8 +15,10 @@ pub mod replay;
 pub mod report;
 pub mod rig;
 pub mod runner;
+pub mod shells;
 pub mod stage;
 pub mod talk;
+pub mod transcript;
 
 use std::path::PathBuf;
 

@@ -107,12 +107,13 @@ impl Endpoint {
 }
 
 /// A loopback address nobody has used before in this process: servers count connections and failed
-/// logins per address, and treat an address of their own as a friend.
+/// logins per address, and treat an address of their own as a friend. All are written with as many
+/// characters, so that what quotes them is as long.
 pub fn fresh_address() -> IpAddr {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let n = NEXT.fetch_add(1, Ordering::Relaxed) + (std::process::id() % 200) * 65_536 + 65_536;
-    let [_, a, b, c] = (n * 2).to_be_bytes();
-    IpAddr::V4(Ipv4Addr::new(127, a, b, c | 1))
+    let n = NEXT.fetch_add(1, Ordering::Relaxed);
+    let octet = |n: u32| 100 + (n % 150) as u8;
+    IpAddr::V4(Ipv4Addr::new(127, octet(std::process::id()), octet(n / 150), octet(n)))
 }
 
 /// A TLS client that trusts one CA only.

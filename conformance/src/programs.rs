@@ -139,8 +139,9 @@ fn curl_imaps(stage: &Stage) -> Result<(), String> {
         arguments.extend_from_slice(more);
         run("curl", &arguments, input)
     };
-    fs::write(format!("/tmp/waypost-{}.eml", user.name), LETTER).map_err(|e| e.to_string())?;
-    let file = format!("/tmp/waypost-{}.eml", user.name);
+    let file = std::env::temp_dir().join(format!("{}-{}.eml", stage.name, user.name));
+    let file = text(&file)?.to_owned();
+    fs::write(&file, LETTER).map_err(|e| e.to_string())?;
     let appended = curl(&format!("{base}/INBOX"), &["-T", &file], b"");
     let _ = fs::remove_file(&file);
     appended?;

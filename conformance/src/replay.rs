@@ -3,6 +3,7 @@
 use crate::net::{self, Client, Endpoint, Heard, Link};
 use crate::notation::{Event, Mailbox, Script, Step, What, escape};
 use crate::pattern::{Names, Pattern};
+use crate::transcript::Transcript;
 use rustls::ClientConfig;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -31,6 +32,8 @@ pub type Switch = dyn Fn(bool) -> io::Result<()> + Send + Sync;
 pub struct Target {
     /// `postfix`, `dovecot` or `waypost`: what marks and `targets` say.
     pub name: &'static str,
+    /// The program behind it, for the names of cases.
+    pub program: &'static str,
     /// The name its certificate is for.
     pub host: String,
     /// How to reach it.
@@ -55,11 +58,11 @@ pub fn sockets(endpoints: BTreeMap<String, Endpoint>) -> Box<Dial> {
     })
 }
 
-/// Plays `script`; the error shows the dialogue up to the line that does not fit.
+/// Plays `script`; gives what was said, the names of its user masked.
 ///
 /// # Errors
 /// What was expected, what came instead, and the lines before.
-pub fn play(script: &Script, target: &Target) -> Result<(), String> {
+pub fn play(script: &Script, target: &Target) -> Result<Transcript, String> {
     let mut player = Player {
         target,
         names: target.names.clone(),
@@ -76,7 +79,7 @@ pub fn play(script: &Script, target: &Target) -> Result<(), String> {
         }
     }
     if player.pending.is_empty() {
-        Ok(())
+        Ok(Transcript::new(&player.said, &player.names))
     } else {
         Err(format!("{}: the last client line is never sent", script.name))
     }
@@ -148,7 +151,8 @@ impl Player<'_> {
             return Err(format!("wanted `{shown}`, but the server closed the connection"));
         };
         if text.matches(&line, &mut self.names) {
-            self.said.push(format!("S| {}", escape(&line)));
+            let mark = if optional { "S?" } else { "S|" };
+            self.said.push(format!("{mark} {}", escape(&line)));
             return Ok(());
         }
         if optional {

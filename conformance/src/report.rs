@@ -35,8 +35,12 @@ pub fn run(title: &str, cases: &[Case<'_>], threads: usize) -> Result<(), String
         for _ in 0..threads {
             scope.spawn(|| {
                 while let Some(case) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let begun = Instant::now();
                     match (case.check)() {
-                        Ok(()) => println!("test {} ... ok", case.name),
+                        Ok(()) => {
+                            let took = begun.elapsed().as_secs_f32();
+                            println!("test {} ... ok ({took:.1} s)", case.name);
+                        }
                         Err(problem) => {
                             println!("test {} ... FAILED", case.name);
                             let mut failures = failures.lock().expect("no case panics holding it");

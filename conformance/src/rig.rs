@@ -156,6 +156,7 @@ impl Rig {
         let base = self.dir.display().to_string();
         Ok(Target {
             name,
+            program: name,
             host: "mail.example.com".into(),
             dial: sockets(endpoints),
             tls: net::trusting(&self.dir.join("tls/CA.pem"))?,

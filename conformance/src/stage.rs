@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 /// Where a server under test is found.
 pub struct Stage {
-    /// `peers` or `waypost`.
+    /// `peers`, or the program that runs Waypost.
     pub name: &'static str,
     /// Port 25.
     pub smtp: u16,

@@ -8,8 +8,8 @@ use waypost_conformance::bare::imap::Place;
 use waypost_conformance::bare::smtp;
 use waypost_conformance::net;
 use waypost_conformance::notation::{Event, Script, What};
-use waypost_conformance::replay::{Target, User, play};
-use waypost_conformance::report::{self, Case};
+use waypost_conformance::replay::{Target, User};
+use waypost_conformance::report;
 use waypost_conformance::rig::seeded;
 use waypost_conformance::runner;
 
@@ -33,6 +33,7 @@ fn imap_alone(scripts: &[Script]) -> Result<(), String> {
     let place = Arc::new(place);
     let target = Target {
         name: "waypost",
+        program: "bare",
         host: "mail.example.com".into(),
         dial: Box::new(move |service, _| place.dial(service)),
         tls: net::trusting_nobody(),
@@ -54,9 +55,7 @@ fn smtp_alone(scripts: &[Script]) -> Result<(), String> {
     }
     let mut cases = Vec::new();
     for script in chosen {
-        let (name, target) =
-            (format!("bare {}", script.name), &targets[&script.setting.as_deref()]);
-        cases.push(Case { name, check: Box::new(move || play(script, target)) });
+        cases.extend(runner::cases(&[script], &targets[&script.setting.as_deref()]));
     }
     report::run("the SMTP and authentication machines", &cases, 2)
 }
@@ -65,6 +64,7 @@ fn target(setting: Option<&str>) -> Result<Target, String> {
     let place = Arc::new(smtp::Place::new(setting)?);
     Ok(Target {
         name: "waypost",
+        program: "bare",
         host: "mail.example.com".into(),
         dial: Box::new(move |service, local| place.dial(service, local)),
         tls: net::trusting_nobody(),
