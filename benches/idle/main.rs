@@ -85,7 +85,7 @@ fn measure(plan: &Plan) -> Result<(), String> {
         Daemon::start(&Accounts::Ldif(plan.users), &settings).map_err(|e| e.to_string())?;
     let process = Process(daemon.pid().ok_or("the daemon is gone")?);
     let program = daemon::program().map_err(|e| e.to_string())?;
-    let stripped = stripped(program, &daemon)?;
+    let stripped = stripped(&program, &daemon)?;
     println!("{}: {:.1} MiB stripped\n", program.display(), stripped as f64 / 1024.0 / 1024.0);
     println!("| sessions | resident | each, logged in | each, in IDLE | switches/s | CPU/s |");
     println!("|-----:|-----:|-----:|-----:|-----:|-----:|");
