@@ -15,6 +15,10 @@
 //! | `faults.rs` | faults that are planted, to see that they are found |
 //! | `heap.rs` | what happens next, and when: the whole scheduler, and its clock |
 //! | `script.rs` | what happens in a run, as text |
+//! | `actors/` | who takes part: senders, readers, hosts |
+//! | `message.rs` | messages that are recognized wherever they turn up |
+//! | `book.rs` | what the directory says, read by other code than the server's |
+//! | `laws/` | what must be true of a whole run |
 //! | `peer.rs` | what is at the other end of a stream |
 //! | `stream.rs`, `near.rs`, `far.rs` | connections: bytes under way, the server's end, the peer's end |
 //! | `peer_tls.rs` | TLS of peers, and the one certificate |
@@ -26,6 +30,8 @@
 //! | `shrink.rs` | makes a script that fails shorter |
 //! | `trace.rs` | what happened, as one number |
 
+pub mod actors;
+pub mod book;
 pub mod choices;
 pub mod data;
 pub mod directory;
@@ -34,6 +40,8 @@ pub mod dns;
 mod far;
 pub mod faults;
 pub mod heap;
+pub mod laws;
+pub mod message;
 mod near;
 mod node;
 pub mod peer;

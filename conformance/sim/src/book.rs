@@ -1,0 +1,212 @@
+//! What the directory says, read once more and by other code than the server's: who has which
+//! address, and where an address leads.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where a message for an address ends.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum End {
+    /// The mailbox of this user.
+    Mailbox(String),
+    /// This address at another host.
+    Remote(String),
+    /// Nowhere: this address leads to nobody, and the sender is told.
+    Nowhere(String),
+}
+
+/// What an address is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// One of ours.
+    Here(BTreeSet<End>),
+    /// In a domain of ours, but nobody has it.
+    Unknown,
+    /// In a domain that is not ours.
+    Foreign,
+}
+
+/// The directory.
+#[derive(Clone, Debug, Default)]
+pub struct Book {
+    /// Login names.
+    pub users: BTreeSet<String>,
+    /// Addresses in lower case, `@domain` for all others of a domain, and what they lead to.
+    aliases: BTreeMap<String, BTreeSet<String>>,
+    /// Addresses and the logins that may send as them.
+    owners: BTreeMap<String, BTreeSet<String>>,
+    /// The domain of the mailboxes themselves.
+    mailboxes: String,
+    domains: BTreeSet<String>,
+}
+
+impl Book {
+    /// Reads LDIF; mailboxes are `user@` this domain.
+    pub fn read(ldif: &str, mailboxes: &str) -> Self {
+        let mut book = Self { mailboxes: mailboxes.to_owned(), ..Self::default() };
+        book.domains.insert(mailboxes.to_owned());
+        for entry in ldif.split("\n\n") {
+            let values = |name: &str| -> Vec<String> {
+                let lines = entry.lines().filter_map(|line| line.split_once(": "));
+                let named = lines.filter(|(attribute, _)| attribute.eq_ignore_ascii_case(name));
+                named.map(|(_, value)| value.trim().to_ascii_lowercase()).collect()
+            };
+            let is_user = !values("homeDirectory").is_empty();
+            let (uids, targets) = (values("uid"), values("maildrop"));
+            if is_user {
+                book.users.extend(uids.iter().cloned());
+            }
+            for address in values("mailacceptinggeneralid") {
+                if let Some((_, domain)) = address.split_once('@') {
+                    book.domains.insert(domain.to_owned());
+                }
+                if is_user {
+                    book.owners.entry(address.clone()).or_default().extend(uids.iter().cloned());
+                }
+                book.aliases.entry(address).or_default().extend(targets.iter().cloned());
+            }
+        }
+        book
+    }
+
+    /// The password of a user: `secret` and the digits of the name.
+    pub fn password(user: &str) -> String {
+        format!("secret{}", user.trim_start_matches(|c: char| !c.is_ascii_digit()))
+    }
+
+    /// What an address is, for somebody who names it as recipient.
+    pub fn look(&self, address: &str) -> Known {
+        let address = address.to_ascii_lowercase();
+        let Some((_, domain)) = address.split_once('@') else { return Known::Unknown };
+        if !self.domains.contains(domain) {
+            return Known::Foreign;
+        }
+        let mut ends = BTreeSet::new();
+        match self.follow(&address, 0, &mut ends) {
+            true => Known::Here(ends),
+            false => Known::Unknown,
+        }
+    }
+
+    /// False when nobody has it.
+    fn follow(&self, address: &str, depth: usize, ends: &mut BTreeSet<End>) -> bool {
+        let (local, domain) = address.split_once('@').unwrap_or((address, ""));
+        let plain = local.split('+').next().unwrap_or(local);
+        let forms = [address.to_owned(), format!("{plain}@{domain}"), format!("@{domain}")];
+        let found = forms.iter().find_map(|form| self.aliases.get(form));
+        if let Some(targets) = found.filter(|_| depth < 10) {
+            for target in targets {
+                // What leads to itself is the mailbox of that name.
+                if *target != address && self.follow(target, depth + 1, ends) {
+                    continue;
+                }
+                if !self.is_hosted(target) {
+                    ends.insert(End::Remote(target.clone()));
+                } else if !self.mailbox(target, ends) {
+                    ends.insert(End::Nowhere(target.clone()));
+                }
+            }
+            return true;
+        }
+        self.mailbox(address, ends)
+    }
+
+    fn is_hosted(&self, address: &str) -> bool {
+        address.split_once('@').is_some_and(|(_, domain)| self.domains.contains(domain))
+    }
+
+    fn mailbox(&self, address: &str, ends: &mut BTreeSet<End>) -> bool {
+        let Some((local, domain)) = address.split_once('@') else { return false };
+        let user = local.split('+').next().unwrap_or(local);
+        let there = domain == self.mailboxes && self.users.contains(user);
+        if there {
+            ends.insert(End::Mailbox(user.to_owned()));
+        }
+        there
+    }
+
+    /// True when this user may send as this address. Everybody may as nobody.
+    pub fn may_send(&self, user: &str, sender: &str) -> bool {
+        let sender = sender.to_ascii_lowercase();
+        let Some((local, domain)) = sender.split_once('@') else { return sender.is_empty() };
+        let plain = local.split('+').next().unwrap_or(local);
+        let own = domain == self.mailboxes && plain == user;
+        let forms = [sender.clone(), format!("{plain}@{domain}")];
+        own || forms
+            .iter()
+            .any(|it| self.owners.get(it).is_some_and(|owners| owners.contains(user)))
+    }
+
+    /// All addresses that are written down, without those for whole domains.
+    pub fn addresses(&self) -> Vec<String> {
+        self.aliases.keys().filter(|address| !address.starts_with('@')).cloned().collect()
+    }
+
+    /// The domain of the mailboxes themselves.
+    pub fn mailbox_domain(&self) -> &str {
+        &self.mailboxes
+    }
+
+    /// The addresses that this user may send as.
+    pub fn of_user(&self, user: &str) -> Vec<String> {
+        let own = self.owners.iter().filter(|(_, owners)| owners.contains(user));
+        own.map(|(address, _)| address.clone()).filter(|it| !it.starts_with('@')).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LDIF: &str = "\
+dn: uid=mail000,dc=x
+uid: mail000
+homeDirectory: /home/mail/mail000
+mailacceptinggeneralid: mail000@example.com
+mailacceptinggeneralid: Sales@example.net
+maildrop: mail000@mail.example.com
+
+dn: uid=team,dc=x
+uid: team
+mailacceptinggeneralid: team@example.com
+maildrop: mail000@example.com
+maildrop: someone@remote.test
+maildrop: gone@mail.example.com
+
+dn: uid=all,dc=x
+uid: all
+mailacceptinggeneralid: @example.net
+maildrop: team@example.com
+";
+
+    fn here(ends: &[End]) -> Known {
+        Known::Here(ends.iter().cloned().collect())
+    }
+
+    #[test]
+    fn addresses_lead_somewhere() {
+        let book = Book::read(LDIF, "mail.example.com");
+        let mailbox = End::Mailbox("mail000".into());
+        assert_eq!(book.look("MAIL000@example.com"), here(std::slice::from_ref(&mailbox)));
+        assert_eq!(book.look("mail000+tag@example.com"), here(std::slice::from_ref(&mailbox)));
+        assert_eq!(book.look("mail000@mail.example.com"), here(std::slice::from_ref(&mailbox)));
+        let nowhere = End::Nowhere("gone@mail.example.com".into());
+        let all = [mailbox.clone(), End::Remote("someone@remote.test".into()), nowhere];
+        assert_eq!(book.look("team@example.com"), here(&all));
+        assert_eq!(book.look("whoever@example.net"), here(&all));
+        assert_eq!(book.look("sales@example.net"), here(&[mailbox]));
+        assert_eq!(book.look("whoever@example.com"), Known::Unknown);
+        assert_eq!(book.look("gone@mail.example.com"), Known::Unknown);
+        assert_eq!(book.look("whoever@remote.test"), Known::Foreign);
+    }
+
+    #[test]
+    fn users_send_as_themselves() {
+        let book = Book::read(LDIF, "mail.example.com");
+        for own in ["mail000@example.com", "sales@EXAMPLE.net", "", "mail000@mail.example.com"] {
+            assert!(book.may_send("mail000", own), "{own}");
+        }
+        assert!(!book.may_send("mail000", "team@example.com"));
+        assert_eq!(book.of_user("mail000").len(), 2);
+        assert_eq!(Book::password("mail000"), "secret000");
+    }
+}

@@ -1,0 +1,296 @@
+//! The ends of messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use waypost_queue::Entry;
+use waypost_world::{Event, Status};
+
+use super::{Law, Ledger, Message, Outcome, Try};
+use crate::book::{End, Known};
+use crate::message::{self, Report};
+use crate::script::Fault;
+
+/// A message under one queue id.
+type Name<'a> = (u32, &'a str);
+
+/// What is found in the end, by message and queue id.
+#[derive(Default)]
+struct Found {
+    /// Copies in INBOX, by user.
+    delivered: BTreeMap<(u32, String, String), usize>,
+    /// What hosts took, by recipient: all, and those whose reply the server may not have got.
+    relayed: BTreeMap<(u32, String, String), (usize, usize)>,
+    /// Reports by queue id and final recipient, with their actions.
+    reported: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Who waits, by queue id.
+    waiting: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Ledger {
+    /// Judges the run, at its end: mailboxes are read, what is in the spool's directory is given.
+    pub fn judge(&mut self, spool: &[(PathBuf, Vec<u8>)]) {
+        self.judge_mailboxes();
+        let found = self.find(spool);
+        let mut broken = Vec::new();
+        for (token, message) in (0..).zip(&self.messages) {
+            for tried in &message.tries {
+                if let Outcome::Accepted(queue_id) = &tried.outcome {
+                    self.judge_ends(token, message, tried, queue_id, &found, &mut broken);
+                }
+            }
+        }
+        self.judge_strangers(&found, &mut broken);
+        for (queue_id, waiting) in &found.waiting {
+            broken.push((Law::W10, format!("{queue_id} still waits for {waiting:?}")));
+        }
+        for (law, what) in broken {
+            self.breach(law, what);
+        }
+    }
+
+    fn find(&mut self, spool: &[(PathBuf, Vec<u8>)]) -> Found {
+        let mut found = Found::default();
+        let mut broken = Vec::new();
+        let report = |found: &mut Found, report: Report| {
+            for (recipient, action) in report.recipients {
+                let key = (report.queue_id.clone(), recipient);
+                found.reported.entry(key).or_default().insert(action);
+            }
+        };
+        let boxes = &self.mailboxes;
+        let gone = boxes
+            .seen
+            .iter()
+            .filter(|(place, _)| !boxes.last.contains_key(*place) && boxes.doomed.contains(*place));
+        for (place, content) in boxes.last.iter().chain(gone) {
+            let copy = message::read(content);
+            if let Some(it) = copy.report {
+                report(&mut found, it);
+            } else if let (Some(token), Some(queue_id)) = (copy.token, copy.queue_id)
+                && place.mailbox.eq_ignore_ascii_case("INBOX")
+            {
+                let key = (token, queue_id, place.user.clone());
+                *found.delivered.entry(key).or_insert(0) += 1;
+            }
+        }
+        for taken in &self.taken {
+            let copy = message::read(&taken.data);
+            let original = copy.token.and_then(|token| self.messages.get(token as usize));
+            let wrong = original.and_then(|it| message::differs(&taken.data, &it.data));
+            if let Some(wrong) = wrong {
+                broken.push((Law::W4, format!("{} got {:?}: {wrong}", taken.host, copy.token)));
+            }
+            if let Some(it) = copy.report {
+                report(&mut found, it);
+            } else if let (Some(token), Some(queue_id)) = (copy.token, copy.queue_id) {
+                for to in &taken.to {
+                    let key = (token, queue_id.clone(), to.to_ascii_lowercase());
+                    let count = found.relayed.entry(key).or_insert((0, 0));
+                    count.0 += 1;
+                    count.1 += usize::from(!taken.heard);
+                }
+            } else {
+                broken.push((Law::W3, format!("{} got a message nobody sent", taken.host)));
+            }
+        }
+        for (path, file) in spool.iter().filter(|(path, _)| ends_with(path, "entry")) {
+            match Entry::decode(file) {
+                Ok(entry) => {
+                    let waiting: BTreeSet<_> = entry.recipients.iter().flatten().collect_to();
+                    found.waiting.insert(entry.origin.queue_id.to_string(), waiting);
+                }
+                Err(error) => broken.push((Law::W1, format!("{}: {error}", path.display()))),
+            }
+        }
+        for (law, what) in broken {
+            self.breach(law, what);
+        }
+        found
+    }
+
+    /// W1 and W2: each end of an accepted message.
+    fn judge_ends(
+        &self,
+        token: u32,
+        message: &Message,
+        tried: &Try,
+        queue_id: &str,
+        found: &Found,
+        broken: &mut Vec<(Law, String)>,
+    ) {
+        let mut ends = BTreeSet::new();
+        for to in &tried.to {
+            match self.book.look(to) {
+                Known::Here(more) => ends.extend(more),
+                Known::Foreign => {
+                    ends.insert(End::Remote(to.to_ascii_lowercase()));
+                }
+                Known::Unknown => {}
+            }
+        }
+        let name = (token, queue_id);
+        let crashes = self.crashes_around(queue_id, tried.time);
+        for end in &ends {
+            self.judge_end(name, message, end, crashes, found, broken);
+        }
+    }
+
+    fn judge_end(
+        &self,
+        (token, queue_id): Name<'_>,
+        message: &Message,
+        end: &End,
+        crashes: usize,
+        found: &Found,
+        broken: &mut Vec<(Law, String)>,
+    ) {
+        let key = |who: &str| (token, queue_id.to_owned(), who.to_owned());
+        let (who, copies, unheard) = match end {
+            End::Mailbox(user) => {
+                let copies = found.delivered.get(&key(user)).copied().unwrap_or(0);
+                (format!("{user}@{}", self.book.mailbox_domain()), copies, 0)
+            }
+            End::Remote(to) => {
+                let (copies, unheard) = found.relayed.get(&key(to)).copied().unwrap_or((0, 0));
+                (to.clone(), copies, unheard)
+            }
+            End::Nowhere(to) => (to.clone(), 0, 0),
+        };
+        let it = format!("message {token} ({queue_id}) for {who}");
+        let told = |action: &str| {
+            let actions = found.reported.get(&(queue_id.to_owned(), who.clone()));
+            actions.is_some_and(|actions| actions.contains(action))
+        };
+        let failed = told("failed") || self.is_told_elsewhere(message, queue_id, &who);
+        let waits = found.waiting.get(queue_id).is_some_and(|waiting| waiting.contains(&who));
+        if copies == 0 && !failed && !waits {
+            broken.push((Law::W1, format!("{it} is lost")));
+        }
+        let sync_failed = usize::from(self.has(Fault::DiskSyncFails) || self.has(Fault::DiskFull));
+        let copied = self.copies_into_inbox(token, end);
+        let allowed = 1 + crashes + unheard + copied + sync_failed;
+        if copies > allowed {
+            broken.push((Law::W2, format!("{it} came {copies} times, {allowed} may be")));
+        }
+        if told("failed") && copies > 0 && crashes + unheard + sync_failed == 0 {
+            broken.push((Law::W2, format!("{it} came, and its sender was told that it did not")));
+        }
+        if told("failed") && waits {
+            broken.push((Law::W2, format!("{it} waits, and its sender was told that it failed")));
+        }
+    }
+
+    /// How often an owner asked for a further copy in INBOX.
+    fn copies_into_inbox(&self, token: u32, end: &End) -> usize {
+        let End::Mailbox(user) = end else { return 0 };
+        let copies = self.mailboxes.copies.iter();
+        let of_it = copies.filter(|((owner, mailbox, content), _)| {
+            owner == user
+                && mailbox.eq_ignore_ascii_case("INBOX")
+                && message::read(content).token == Some(token)
+        });
+        of_it.map(|(_, count)| *count).sum()
+    }
+
+    /// Crashes that may be the reason for a second copy: those while the message was here.
+    fn crashes_around(&self, queue_id: &str, (begun, _): (Duration, Duration)) -> usize {
+        let removed = self.events.iter().find_map(|(at, event)| match event {
+            Event::Removed { queue_id: id } if **id == *queue_id => Some(*at),
+            _ => None,
+        });
+        let until = removed.unwrap_or(Duration::MAX);
+        self.crashes.iter().filter(|at| (begun..=until).contains(*at)).count()
+    }
+
+    /// A report that could not be delivered itself, or that nobody was to get.
+    fn is_told_elsewhere(&self, message: &Message, queue_id: &str, who: &str) -> bool {
+        let bounced = self.events.iter().any(|(_, event)| match event {
+            Event::Delivery(attempt) => {
+                attempt.status == Status::Bounced
+                    && *attempt.queue_id == *queue_id
+                    && attempt.to.to_string().eq_ignore_ascii_case(who)
+            }
+            Event::Expired { queue_id: id, .. } => **id == *queue_id,
+            _ => false,
+        });
+        // The sender of a bounce is not told.
+        if bounced && message.from.is_empty() {
+            return true;
+        }
+        self.events.iter().any(|(_, event)| match event {
+            Event::Notified { queue_id: id, report, .. } if **id == *queue_id => {
+                self.events.iter().any(|(_, event)| {
+                    matches!(event, Event::Delivery(attempt)
+                        if attempt.queue_id == *report && attempt.status == Status::Bounced)
+                })
+            }
+            _ => false,
+        })
+    }
+
+    /// W3: what came without a promise.
+    fn judge_strangers(&self, found: &Found, broken: &mut Vec<(Law, String)>) {
+        let domain = self.book.mailbox_domain();
+        let delivered = found.delivered.keys().map(|(token, queue_id, user)| {
+            (*token, queue_id, format!("{user}@{domain}"), End::Mailbox(user.clone()))
+        });
+        let relayed = found
+            .relayed
+            .keys()
+            .map(|(token, queue_id, to)| (*token, queue_id, to.clone(), End::Remote(to.clone())));
+        let mut unknown: BTreeMap<u32, BTreeSet<&str>> = BTreeMap::new();
+        for (token, queue_id, who, end) in delivered.chain(relayed) {
+            let Some(message) = self.messages.get(token as usize) else { continue };
+            let leads = |tried: &Try| tried.to.iter().any(|to| self.leads(to, &end));
+            let promised = message
+                .tries
+                .iter()
+                .any(|tried| tried.outcome == Outcome::Accepted(queue_id.clone()) && leads(tried));
+            if promised {
+                continue;
+            }
+            let lost = |tried: &Try| tried.outcome == Outcome::Unknown && leads(tried);
+            if !message.tries.iter().any(lost) {
+                let what = format!("message {token} ({queue_id}) came to {who} without a 250");
+                broken.push((Law::W3, what));
+            }
+            unknown.entry(token).or_default().insert(queue_id);
+        }
+        for (token, queue_ids) in unknown {
+            let tries = &self.messages[token as usize].tries;
+            let lost = tries.iter().filter(|it| it.outcome == Outcome::Unknown).count();
+            if queue_ids.len() > lost {
+                let what = format!(
+                    "message {token} came under {} queue ids without a 250, {lost} replies were lost",
+                    queue_ids.len()
+                );
+                broken.push((Law::W3, what));
+            }
+        }
+    }
+
+    fn leads(&self, to: &str, end: &End) -> bool {
+        match self.book.look(to) {
+            Known::Here(ends) => ends.contains(end),
+            Known::Foreign => *end == End::Remote(to.to_ascii_lowercase()),
+            Known::Unknown => false,
+        }
+    }
+}
+
+fn ends_with(path: &std::path::Path, extension: &str) -> bool {
+    path.extension().is_some_and(|it| it == extension)
+}
+
+/// Addresses of those who wait.
+trait Addresses {
+    fn collect_to(self) -> BTreeSet<String>;
+}
+
+impl<'a, I: Iterator<Item = &'a waypost_queue::Waiting>> Addresses for I {
+    fn collect_to(self) -> BTreeSet<String> {
+        self.map(|waiting| waiting.delivery.to.to_string().to_ascii_lowercase()).collect()
+    }
+}

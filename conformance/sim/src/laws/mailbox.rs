@@ -1,0 +1,245 @@
+//! What mailboxes hold, as their owners saw them and as they are found in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Law, Ledger};
+use crate::message;
+
+/// A message in a mailbox: the name under which it is known for ever.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Whose mailbox.
+    pub user: String,
+    /// Its name.
+    pub mailbox: String,
+    /// UIDVALIDITY
+    pub validity: u32,
+    /// UID
+    pub uid: u32,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} {}/{}", self.mailbox, self.user, self.validity, self.uid)
+    }
+}
+
+/// Which message it is: its octets.
+pub(super) type Content = std::sync::Arc<[u8]>;
+
+/// Mailboxes.
+#[derive(Default)]
+pub(super) struct Mailboxes {
+    /// Everything that was ever seen in a mailbox.
+    pub(super) seen: BTreeMap<Place, Content>,
+    /// What is there in the end.
+    pub(super) last: BTreeMap<Place, Content>,
+    /// Flags in the end.
+    flags: BTreeMap<Place, BTreeSet<String>>,
+    /// Users whose mailboxes were all read in the end.
+    pub(super) read: BTreeSet<String>,
+    /// What clients were told to be gone.
+    gone: BTreeSet<Place>,
+    /// What owners moved, and whereto.
+    moves: Vec<(Place, String)>,
+    /// What its owner wants to be gone from there.
+    pub(super) doomed: BTreeSet<Place>,
+    /// Those of them that got \Deleted.
+    deleted: BTreeSet<Place>,
+    /// What must be there: an owner was told that it is.
+    pub(super) promised: BTreeSet<Place>,
+    /// Further copies that owners asked for, by mailbox and octets.
+    pub(super) copies: BTreeMap<(String, String, Content), usize>,
+    /// Next uids that were told.
+    next: BTreeMap<(String, String, u32), u32>,
+    /// Changes of flags.
+    changes: BTreeMap<(Place, String), Vec<Change>>,
+    clock: u64,
+}
+
+/// Somebody sets a flag or takes it away.
+struct Change {
+    set: bool,
+    begun: u64,
+    /// When the OK came.
+    ended: Option<u64>,
+}
+
+impl Mailboxes {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+}
+
+impl Ledger {
+    /// Somebody reads a message: W4, W5.
+    pub fn read(&mut self, place: &Place, content: &[u8]) {
+        self.check_content(place, content);
+        let known = self.mailboxes.seen.entry(place.clone()).or_insert_with(|| content.into());
+        if **known != *content {
+            self.breach(Law::W5, format!("{place} was another message before"));
+        }
+    }
+
+    /// What is found in the end.
+    pub fn read_last(&mut self, place: &Place, content: &[u8], flags: &[String]) {
+        self.read(place, content);
+        self.mailboxes.last.insert(place.clone(), content.into());
+        self.mailboxes.flags.insert(place.clone(), flags.iter().cloned().collect());
+    }
+
+    /// All mailboxes of a user were read.
+    pub fn read_all(&mut self, user: &str) {
+        self.mailboxes.read.insert(user.to_owned());
+    }
+
+    fn check_content(&mut self, place: &Place, content: &[u8]) {
+        let copy = message::read(content);
+        let message = copy.token.and_then(|token| self.messages.get(token as usize));
+        let wrong = match message {
+            // Only reports of our own have no token.
+            None if copy.report.is_none() => Some("a message that nobody sent".to_owned()),
+            None => None,
+            Some(message) if message.put.is_some() => {
+                (*message.data != *content).then(|| "not what was put there".to_owned())
+            }
+            Some(message) => message::differs(content, &message.data),
+        };
+        if let Some(wrong) = wrong {
+            let token = copy.token.map_or_else(String::new, |token| format!(" (message {token})"));
+            self.breach(Law::W4, format!("{place}{token}: {wrong}"));
+        }
+    }
+
+    /// The owner sets out to remove a message.
+    pub fn doom(&mut self, place: Place) {
+        self.mailboxes.deleted.insert(place.clone());
+        self.mailboxes.doomed.insert(place);
+    }
+
+    /// The owner sets out to move a message.
+    pub fn moving(&mut self, place: Place, mailbox: &str) {
+        self.mailboxes.moves.push((place.clone(), mailbox.to_owned()));
+        self.mailboxes.doomed.insert(place);
+    }
+
+    /// A client was told that a message is gone.
+    pub fn expunged(&mut self, place: Place) {
+        if !self.mailboxes.doomed.contains(&place) {
+            self.breach(Law::W1, format!("{place} was expunged, and nobody wanted that"));
+        }
+        self.mailboxes.gone.insert(place);
+    }
+
+    /// The owner asks for a further copy.
+    pub fn copying(&mut self, user: &str, mailbox: &str, content: &[u8]) {
+        let key = (user.to_owned(), mailbox.to_owned(), content.into());
+        *self.mailboxes.copies.entry(key).or_insert(0) += 1;
+    }
+
+    /// The owner was told that a message is there.
+    pub fn promised(&mut self, place: Place, content: &[u8]) {
+        let key = (place.user.clone(), place.mailbox.clone(), place.validity);
+        if let Some(next) = self.mailboxes.next.get(&key).filter(|next| place.uid < **next) {
+            let what = format!("{place} is new although {next} was told as the next");
+            self.breach(Law::W5, what);
+        }
+        match self.mailboxes.seen.get(&place) {
+            Some(known) if **known != *content => {
+                self.breach(Law::W5, format!("{place} was another message before"));
+            }
+            _ => {
+                self.mailboxes.seen.insert(place.clone(), content.into());
+            }
+        }
+        self.mailboxes.promised.insert(place);
+    }
+
+    /// UIDNEXT was told: W5.
+    pub fn uid_next(&mut self, user: &str, mailbox: &str, validity: u32, next: u32) {
+        let key = (user.to_owned(), mailbox.to_owned(), validity);
+        let known = self.mailboxes.next.entry(key).or_insert(0);
+        let before = *known;
+        *known = before.max(next);
+        if next < before {
+            let what = format!("{mailbox} of {user}: next uid {next} after {before}");
+            self.breach(Law::W5, what);
+        }
+    }
+
+    /// Somebody sends a STORE; the number is for [`Ledger::stored`].
+    pub fn storing(&mut self, place: &Place, flag: &str, set: bool) -> usize {
+        let begun = self.mailboxes.tick();
+        let changes = self.mailboxes.changes.entry((place.clone(), flag.to_owned())).or_default();
+        changes.push(Change { set, begun, ended: None });
+        changes.len() - 1
+    }
+
+    /// The STORE was answered with OK.
+    pub fn stored(&mut self, place: &Place, flag: &str, number: usize) {
+        let now = self.mailboxes.tick();
+        let changes = self.mailboxes.changes.get_mut(&(place.clone(), flag.to_owned()));
+        if let Some(change) = changes.and_then(|changes| changes.get_mut(number)) {
+            change.ended = Some(now);
+        }
+    }
+
+    /// W5: what is there in the end is what was there, flags included; W1: what was there is there.
+    pub(super) fn judge_mailboxes(&mut self) {
+        let mailboxes = &self.mailboxes;
+        let mut broken = Vec::new();
+        for user in self.book.users.difference(&mailboxes.read) {
+            broken.push((Law::W10, format!("the mailboxes of {user} were not read in the end")));
+        }
+        for place in mailboxes.last.keys().filter(|place| mailboxes.gone.contains(*place)) {
+            broken.push((Law::W5, format!("{place} is back after its EXPUNGE")));
+        }
+        for (place, mailbox) in &mailboxes.moves {
+            let Some(content) = mailboxes.seen.get(place) else { continue };
+            let arrived = |(there, it): (&Place, &Content)| {
+                there.user == place.user && there.mailbox == *mailbox && it == content
+            };
+            if !mailboxes.last.contains_key(place)
+                && !mailboxes.last.iter().any(arrived)
+                && !mailboxes
+                    .seen
+                    .iter()
+                    .any(|seen| arrived(seen) && mailboxes.doomed.contains(seen.0))
+                && !mailboxes.deleted.contains(place)
+            {
+                broken.push((Law::W1, format!("{place} did not arrive in {mailbox}")));
+            }
+        }
+        for (place, content) in &mailboxes.seen {
+            if mailboxes.last.contains_key(place) || mailboxes.doomed.contains(place) {
+                continue;
+            }
+            let token = message::read(content).token;
+            let told = mailboxes.promised.contains(place);
+            let why = if told { "that its owner put there" } else { "that its owner has seen" };
+            broken.push((Law::W1, format!("{place}, message {token:?} {why}, is gone")));
+        }
+        for ((place, flag), changes) in &mailboxes.changes {
+            let Some(flags) = mailboxes.flags.get(place) else { continue };
+            let has = flags.contains(flag);
+            if !may_end(changes, has) {
+                let word = if has { "has" } else { "lacks" };
+                broken.push((Law::W5, format!("{place} {word} {flag} in the end")));
+            }
+        }
+        for (law, what) in broken {
+            self.breach(law, what);
+        }
+    }
+}
+
+/// True when a flag may end like this: some change made it so that no later one has surely undone;
+/// or it was so from the beginning (not set) and no change is sure.
+fn may_end(changes: &[Change], set: bool) -> bool {
+    let undone = |begun_after: u64| {
+        changes.iter().any(|it| it.set != set && it.ended.is_some() && it.begun > begun_after)
+    };
+    let made = |it: &Change| it.set == set && !undone(it.ended.unwrap_or(u64::MAX));
+    (!set && !undone(0)) || changes.iter().any(made)
+}
