@@ -82,6 +82,10 @@ impl Clock for ManualClock {
     fn now(&self) -> Now {
         *crate::lock(&self.0)
     }
+
+    fn sleep(&self, time: Duration) {
+        self.advance(time);
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use waypost_world::Clock;
 use waypost_world::fs::{Each, File, Fs, Kind, Stat};
 
 use crate::faults::Lie;
-use state::{Body, Ino, State};
+use state::{Body, IS_A_DIRECTORY, Ino, State};
 
 mod crash;
 mod look;
@@ -141,9 +141,18 @@ impl Disk {
         self.state().failures.insert(failure, times);
     }
 
+    /// As [`Disk::fail`], so many calls from now.
+    pub fn fail_after(&self, calls: u64, failure: Failure, times: Option<u32>) {
+        let mut state = self.state();
+        let at = state.calls + calls;
+        state.to_fail = Some((at, failure, times));
+    }
+
     /// Nothing fails any more.
     pub fn heal(&self) {
-        self.state().failures.clear();
+        let mut state = self.state();
+        state.failures.clear();
+        state.to_fail = None;
     }
 
     /// This failure is over.
@@ -194,7 +203,7 @@ impl Disk {
             state.may(ino, if write { 0o6 } else { 0o4 })?;
             match state.inode(ino).body {
                 Body::File { .. } => Ok(self.file(state, ino)),
-                Body::Dir { .. } => Err(io::ErrorKind::IsADirectory.into()),
+                Body::Dir { .. } => Err(state::error(IS_A_DIRECTORY)),
             }
         })
     }

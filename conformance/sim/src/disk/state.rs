@@ -22,6 +22,20 @@ pub(super) type Name = Arc<[u8]>;
 /// Where `/` is.
 pub(super) const ROOT: Ino = 1;
 
+/// Numbers of errors, as Linux has them.
+const NOT_PERMITTED: i32 = 1;
+const NOT_FOUND: i32 = 2;
+const DENIED: i32 = 13;
+const EXISTS: i32 = 17;
+const NOT_A_DIRECTORY: i32 = 20;
+pub(super) const IS_A_DIRECTORY: i32 = 21;
+const INVALID: i32 = 22;
+const NOT_EMPTY: i32 = 39;
+
+pub(super) fn error(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
+}
+
 /// So many changes of names wait for a sync at most: then the disk writes the older half by itself.
 const JOURNAL: usize = 512;
 
@@ -37,6 +51,8 @@ pub(super) struct State {
     pub(super) left: Option<u64>,
     pub(super) boot: u32,
     pub(super) failures: BTreeMap<Failure, Option<u32>>,
+    /// What fails once so many calls were made, and how often.
+    pub(super) to_fail: Option<(u64, Failure, Option<u32>)>,
     pub(super) lie: Option<Lie>,
     /// What was removed or replaced for good in this life, and what it stood for: for disks that lie.
     pub(super) gone: BTreeMap<(Ino, Name), Ino>,
@@ -111,7 +127,7 @@ impl State {
     }
 
     pub(super) fn copy(&self) -> Self {
-        Self { left: None, failures: BTreeMap::new(), calls: 0, ..self.clone() }
+        Self { left: None, failures: BTreeMap::new(), to_fail: None, calls: 0, ..self.clone() }
     }
 
     /// Counts a call; fails when the power is off.
@@ -120,6 +136,9 @@ impl State {
             Some(0) => return Err(Failure::Any.error()),
             Some(left) => *left -= 1,
             None => {}
+        }
+        if let Some((_, failure, times)) = self.to_fail.take_if(|(at, ..)| *at <= self.calls) {
+            self.failures.insert(failure, times);
         }
         self.calls += 1;
         Ok(())
@@ -155,7 +174,7 @@ impl State {
     fn names(&self, dir: Ino) -> io::Result<&BTreeMap<Name, Ino>> {
         match &self.inode(dir).body {
             Body::Dir { seen, .. } => Ok(seen),
-            Body::File { .. } => Err(io::ErrorKind::NotADirectory.into()),
+            Body::File { .. } => Err(error(NOT_A_DIRECTORY)),
         }
     }
 
@@ -169,9 +188,9 @@ impl State {
                     let names = self.names(at)?;
                     self.may(at, 0o1)?;
                     let next = names.get(name.as_bytes()).copied();
-                    at = next.ok_or(io::ErrorKind::NotFound)?;
+                    at = next.ok_or_else(|| error(NOT_FOUND))?;
                 }
-                _ => return Err(io::ErrorKind::PermissionDenied.into()),
+                _ => return Err(error(DENIED)),
             }
         }
         Ok(at)
@@ -189,14 +208,14 @@ impl State {
         };
         match allowed & what == what {
             true => Ok(()),
-            false => Err(io::ErrorKind::PermissionDenied.into()),
+            false => Err(error(DENIED)),
         }
     }
 
     /// The directory of a path, to be changed, and the name in it.
     fn place(&self, path: &Path) -> io::Result<(Ino, Name)> {
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(io::ErrorKind::InvalidInput.into());
+            return Err(error(INVALID));
         };
         let dir = self.find(dir)?;
         self.names(dir)?;
@@ -212,7 +231,7 @@ impl State {
 
     fn absent(&self, dir: Ino, name: &Name) -> io::Result<()> {
         match self.names(dir)?.contains_key(name) {
-            true => Err(io::ErrorKind::AlreadyExists.into()),
+            true => Err(error(EXISTS)),
             false => Ok(()),
         }
     }
@@ -247,14 +266,14 @@ impl State {
 
     pub(super) fn remove(&mut self, path: &Path, kind: Kind, mtime: UnixTime) -> io::Result<()> {
         let (dir, name) = self.place_to_change(path)?;
-        let ino = self.names(dir)?.get(&name).copied().ok_or(io::ErrorKind::NotFound)?;
+        let ino = self.names(dir)?.get(&name).copied().ok_or_else(|| error(NOT_FOUND))?;
         match (&self.inode(ino).body, kind) {
             (Body::Dir { seen, .. }, Kind::Dir) if !seen.is_empty() => {
-                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+                return Err(error(NOT_EMPTY));
             }
             (Body::Dir { .. }, Kind::Dir) | (Body::File { .. }, Kind::File) => {}
-            (Body::Dir { .. }, _) => return Err(io::ErrorKind::IsADirectory.into()),
-            (Body::File { .. }, _) => return Err(io::ErrorKind::NotADirectory.into()),
+            (Body::Dir { .. }, _) => return Err(error(IS_A_DIRECTORY)),
+            (Body::File { .. }, _) => return Err(error(NOT_A_DIRECTORY)),
         }
         self.change(vec![(dir, name, None)], mtime);
         Ok(())
@@ -266,7 +285,7 @@ impl State {
         self.absent(dir, &name)?;
         self.may(dir, 0o3)?;
         if self.inode(ino).body.kind() == Kind::Dir {
-            return Err(io::ErrorKind::PermissionDenied.into());
+            return Err(error(NOT_PERMITTED));
         }
         self.change(vec![(dir, name, Some(ino))], mtime);
         Ok(())
@@ -274,7 +293,7 @@ impl State {
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path, mtime: UnixTime) -> io::Result<()> {
         let (from_dir, from_name) = self.place_to_change(from)?;
-        let ino = self.names(from_dir)?.get(&from_name).copied().ok_or(io::ErrorKind::NotFound)?;
+        let ino = self.names(from_dir)?.get(&from_name).copied().ok_or_else(|| error(NOT_FOUND))?;
         let (to_dir, to_name) = self.place_to_change(to)?;
         if let Some(&there) = self.names(to_dir)?.get(&to_name) {
             if there == ino {
@@ -285,18 +304,18 @@ impl State {
                 (Body::File { .. }, Body::File { .. }) => {}
                 (Body::Dir { .. }, Body::Dir { seen, .. }) if seen.is_empty() => {}
                 (Body::Dir { .. }, Body::Dir { .. }) => {
-                    return Err(io::ErrorKind::DirectoryNotEmpty.into());
+                    return Err(error(NOT_EMPTY));
                 }
                 (Body::File { .. }, Body::Dir { .. }) => {
-                    return Err(io::ErrorKind::IsADirectory.into());
+                    return Err(error(IS_A_DIRECTORY));
                 }
                 (Body::Dir { .. }, Body::File { .. }) => {
-                    return Err(io::ErrorKind::NotADirectory.into());
+                    return Err(error(NOT_A_DIRECTORY));
                 }
             }
         }
         if self.inode(ino).body.kind() == Kind::Dir && to.starts_with(from) {
-            return Err(io::ErrorKind::InvalidInput.into());
+            return Err(error(INVALID));
         }
         let names = vec![(from_dir, from_name, None), (to_dir, to_name, Some(ino))];
         self.change(names, mtime);
@@ -389,7 +408,7 @@ impl State {
     pub(super) fn chown(&mut self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {
         let ino = self.find(path)?;
         if acting().0 != 0 {
-            return Err(io::ErrorKind::PermissionDenied.into());
+            return Err(error(NOT_PERMITTED));
         }
         let meta = &mut self.inode_mut(ino).meta;
         (meta.uid, meta.gid) = (uid, gid);

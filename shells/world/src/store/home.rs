@@ -1,5 +1,6 @@
 //! Where an account's mail lies, and how it comes into being.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use waypost_mail::MailHome;
@@ -73,8 +74,28 @@ impl Store {
             }
             result => return result,
         }
-        self.made(self.inner.fs.mkdir(dir, DIR_MODE), dir)?;
-        self.inner.fs.chown(dir, home.uid, home.gid).tried("chown", dir)
+        self.make_and_give(home, dir)
+    }
+
+    /// As root. Under another name until it is the user's: a crash in between must not leave him a
+    /// directory that he can never enter.
+    fn make_and_give(&self, home: &MailHome, dir: &Path) -> Result<(), Error> {
+        let fs = &*self.inner.fs;
+        let mut name = OsString::from(".");
+        name.push(dir.file_name().unwrap_or_default());
+        name.push(".new");
+        let unfinished = dir.with_file_name(name);
+        self.made(fs.mkdir(&unfinished, DIR_MODE), &unfinished)?;
+        let given = || {
+            fs.chown(&unfinished, home.uid, home.gid)?;
+            fs.sync_dir(&unfinished)?;
+            fs.rename(&unfinished, dir)
+        };
+        match given() {
+            // Another delivery has made it meanwhile.
+            Err(_) if fs.stat(dir).is_ok() => Ok(()),
+            result => result.tried("make", dir),
+        }
     }
 
     /// In a directory of the user's own, root makes and gives away nothing: the user could put something

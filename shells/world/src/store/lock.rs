@@ -20,9 +20,9 @@ use crate::fs::{Fs, read_to_end};
 /// A lock that did not change for so long is broken: Dovecot's `MAILDIR_UIDLIST_LOCK_STALE_TIMEOUT`.
 const STALE_SECONDS: i64 = 120;
 
-/// A lock with nothing in it is broken after so long: its owner died before it wrote its name there, or the
-/// power failed before that reached the disk.
-const EMPTY_SECONDS: i64 = 10;
+/// A lock without a whole name in it is broken after so long: its owner died before it wrote its name there,
+/// or the power failed before all of that reached the disk.
+const TORN_SECONDS: i64 = 10;
 
 /// How long to wait for another program: so many times [`STEP`].
 const STEPS: u32 = 1500;
@@ -76,12 +76,12 @@ impl Store {
         let fs = &*self.inner.fs;
         let Ok(before) = fs.stat(path) else { return true };
         let owner = fs.open(path).and_then(|file| read_to_end(&*file, 512)).unwrap_or_default();
-        let stale = match self.is_alive(&owner) {
-            Some(alive) => !alive,
-            None => {
-                let limit = if owner.is_empty() { EMPTY_SECONDS } else { STALE_SECONDS };
-                before.mtime.secs < self.inner.clock.wall().secs - limit
-            }
+        let older = |seconds| before.mtime.secs < self.inner.clock.wall().secs - seconds;
+        let stale = match self.owner(&owner) {
+            Owner::Alive => false,
+            Owner::Dead => true,
+            Owner::Elsewhere => older(STALE_SECONDS),
+            Owner::Torn => older(TORN_SECONDS),
         };
         // Another program may have broken it and taken it meanwhile.
         let unchanged = || fs.stat(path).is_ok_and(|now| now == before);
@@ -92,16 +92,32 @@ impl Store {
         false
     }
 
-    /// Whether the owner lives; `None` when that cannot be told, for it is on another host.
-    fn is_alive(&self, owner: &[u8]) -> Option<bool> {
-        let (pid, host) = std::str::from_utf8(owner).ok()?.trim_end().split_once(':')?;
-        if host != self.inner.raw_host {
-            return None;
+    fn owner(&self, text: &[u8]) -> Owner {
+        let text = std::str::from_utf8(text).unwrap_or_default().trim_end();
+        let (pid, host) = text.split_once(':').unwrap_or_default();
+        let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) else { return Owner::Torn };
+        let own_host = &self.inner.raw_host;
+        if host != own_host {
+            return if own_host.starts_with(host) { Owner::Torn } else { Owner::Elsewhere };
         }
-        let pid: i32 = pid.parse().ok()?;
-        let own = u32::try_from(pid) == Ok(std::process::id());
-        Some(!own && test_kill_process(Pid::from_raw(pid)?) != Err(rustix::io::Errno::SRCH))
+        let own = u32::try_from(pid.as_raw_nonzero().get()) == Ok(std::process::id());
+        match !own && test_kill_process(pid) != Err(rustix::io::Errno::SRCH) {
+            true => Owner::Alive,
+            false => Owner::Dead,
+        }
     }
+}
+
+/// Who holds a lock.
+enum Owner {
+    /// A process of this host.
+    Alive,
+    /// A process of this host that is no more.
+    Dead,
+    /// A process of another host: whether it lives cannot be told.
+    Elsewhere,
+    /// The name is missing, or not whole.
+    Torn,
 }
 
 impl Drop for DotLock<'_> {
@@ -154,17 +170,19 @@ mod tests {
     fn a_lock_without_an_owner_is_broken_soon() {
         let place = Place::with_maildir();
         let path = place.at("dovecot-uidlist.lock");
-        let age = |seconds: i64| {
+        let age = |text: &str, seconds: i64| {
             let time = std::time::Duration::from_secs((NOON - seconds) as u64);
-            std::fs::File::create(&path)
-                .unwrap()
-                .set_modified(std::time::UNIX_EPOCH + time)
-                .unwrap();
+            let file = std::fs::File::create(&path).unwrap();
+            std::fs::write(&path, text).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + time).unwrap();
         };
-        age(9);
-        assert!(!place.store.break_stale(&path));
-        age(11);
-        assert!(place.store.break_stale(&path));
+        let torn = format!("1:{}", &place.store.inner.raw_host[..1]);
+        for text in ["", "123", "\0\0\0\0:host", &torn] {
+            age(text, 9);
+            assert!(!place.store.break_stale(&path), "{text:?}");
+            age(text, 11);
+            assert!(place.store.break_stale(&path), "{text:?}");
+        }
     }
 
     #[test]
