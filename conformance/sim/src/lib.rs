@@ -19,6 +19,7 @@
 //! | `message.rs` | messages that are recognized wherever they turn up |
 //! | `book.rs` | what the directory says, read by other code than the server's |
 //! | `laws/` | what must be true of a whole run |
+//! | `plan.rs` | draws a script |
 //! | `peer.rs` | what is at the other end of a stream |
 //! | `stream.rs`, `near.rs`, `far.rs` | connections: bytes under way, the server's end, the peer's end |
 //! | `peer_tls.rs` | TLS of peers, and the one certificate |
@@ -46,6 +47,7 @@ mod near;
 mod node;
 pub mod peer;
 mod peer_tls;
+pub mod plan;
 pub mod script;
 pub mod shrink;
 pub mod site;

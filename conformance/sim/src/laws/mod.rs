@@ -10,6 +10,8 @@
 
 mod judge;
 mod mailbox;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -1,0 +1,400 @@
+//! Each law, broken once.
+
+use waypost_mail::{Address, Enhanced};
+use waypost_world::{Agent, Attempt};
+
+use super::*;
+
+const LDIF: &str = "\
+dn: uid=mail000,dc=x
+uid: mail000
+homeDirectory: /home/mail000
+mailacceptinggeneralid: mail000@example.com
+maildrop: mail000@mail.example.com
+
+dn: uid=both,dc=x
+uid: both
+mailacceptinggeneralid: both@example.com
+maildrop: mail000@mail.example.com
+maildrop: bob@remote.test
+";
+
+/// A ledger, and hands to write in it.
+struct Case {
+    ledger: Ledger,
+    uid: u32,
+}
+
+fn case(script: &str) -> Case {
+    let script: Script = script.parse().unwrap();
+    let mut ledger = Ledger::new(Book::read(LDIF, "mail.example.com"), &script);
+    ledger.read_all("mail000");
+    Case { ledger, uid: 0 }
+}
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+impl Case {
+    /// A message that was handed over once, with this outcome.
+    fn message(&mut self, from: &str, to: &str, outcome: Outcome) -> u32 {
+        let (token, _) = self.ledger.compose(from, &[to.to_owned()], 100);
+        let time = (seconds(1), seconds(2));
+        self.ledger.tried(token, Try { to: vec![to.to_owned()], outcome, time });
+        token
+    }
+
+    fn accepted(&mut self, to: &str) -> u32 {
+        self.message("a@far.test", to, Outcome::Accepted("q1".into()))
+    }
+
+    fn copy(&self, token: u32, queue_id: &str) -> Vec<u8> {
+        let head = format!(
+            "Return-Path: <a@far.test>\r\nReceived: from x (y [192.0.2.1])\r\n\tby z with ESMTP id {queue_id}\r\n\
+             \tfor <x>; now\r\n"
+        );
+        [head.as_bytes(), &self.ledger.messages()[token as usize].data].concat()
+    }
+
+    fn place(&mut self) -> Place {
+        self.uid += 1;
+        place(self.uid)
+    }
+
+    /// It lies in INBOX in the end.
+    fn delivered(&mut self, token: u32, queue_id: &str) -> Place {
+        let (place, copy) = (self.place(), self.copy(token, queue_id));
+        self.ledger.read_last(&place, &copy, &[]);
+        place
+    }
+
+    fn relayed(&mut self, token: u32, queue_id: &str, heard: bool) {
+        let (data, to) = (self.copy(token, queue_id), vec!["bob@remote.test".to_owned()]);
+        let (host, from) = ("mx".to_owned(), String::new());
+        self.ledger.took(Taken { host, from, to, data, at: seconds(3), heard });
+    }
+
+    fn report(&mut self, action: &str, recipient: &str) {
+        let report = format!(
+            "Return-Path: <>\r\nContent-Type: multipart/report; x=y\r\n\r\n\
+             X-Waypost-Queue-ID: q1\r\n\r\nFinal-Recipient: rfc822; {recipient}\r\nAction: {action}\r\n"
+        );
+        let place = self.place();
+        self.ledger.read_last(&place, report.as_bytes(), &[]);
+    }
+
+    fn delivery(&mut self, queue_id: &str, to: &str, status: waypost_world::Status) {
+        let to: Address = Address::parse(to).unwrap();
+        let attempt = Attempt {
+            queue_id: queue_id.into(),
+            orig_to: to.clone(),
+            to,
+            agent: Agent::Error,
+            relay: "none".into(),
+            delays: [Duration::ZERO; 4],
+            dsn: Enhanced(5, 0, 0),
+            status,
+            text: "".into(),
+        };
+        self.ledger.event(seconds(3), Event::Delivery(Box::new(attempt)));
+    }
+
+    fn broken(mut self) -> Vec<Law> {
+        self.ledger.judge(&[]);
+        let mut laws: Vec<Law> = self.ledger.breaches().iter().map(|breach| breach.law).collect();
+        laws.dedup();
+        laws
+    }
+}
+
+fn place(uid: u32) -> Place {
+    Place { user: "mail000".into(), mailbox: "INBOX".into(), validity: 1, uid }
+}
+
+const NONE: [Law; 0] = [];
+const CRASH: &str = "1s crash after 1 calls keep all down 1s";
+
+#[test]
+fn what_is_kept_breaks_nothing() {
+    let mut case = case("");
+    let token = case.accepted("both@example.com");
+    case.delivered(token, "q1");
+    case.relayed(token, "q1", true);
+    assert_eq!(case.broken(), NONE);
+}
+
+#[test]
+fn w1_a_message_that_is_lost() {
+    let mut one = case("");
+    one.accepted("mail000@example.com");
+    assert_eq!(one.broken(), [Law::W1]);
+
+    let mut half = case("");
+    let token = half.accepted("both@example.com");
+    half.delivered(token, "q1");
+    assert_eq!(half.broken(), [Law::W1]);
+
+    let mut again = case("");
+    let token = again.accepted("mail000@example.com");
+    again.delivered(token, "q2");
+    assert_eq!(again.broken(), [Law::W1, Law::W3]);
+}
+
+#[test]
+fn w1_a_message_that_was_seen_is_gone() {
+    let lost = |doomed: bool| {
+        let mut case = case("");
+        let token = case.accepted("mail000@example.com");
+        let copy = case.copy(token, "q1");
+        case.ledger.read(&place(1), &copy);
+        if doomed {
+            case.ledger.doom(place(1));
+        }
+        case.broken()
+    };
+    assert_eq!(lost(false), [Law::W1]);
+    assert_eq!(lost(true), NONE);
+}
+
+#[test]
+fn w1_what_its_owner_put_there_or_moved() {
+    let mut put = case("");
+    let (_, content) = put.ledger.compose_for("mail000", 100);
+    put.ledger.promised(place(1), &content);
+    assert_eq!(put.broken(), [Law::W1]);
+
+    let moved = |arrived: bool| {
+        let mut case = case("");
+        let (_, content) = case.ledger.compose_for("mail000", 100);
+        case.ledger.read(&place(1), &content);
+        case.ledger.moving(place(1), "Trash");
+        if arrived {
+            let there = Place { mailbox: "Trash".into(), ..place(1) };
+            case.ledger.read_last(&there, &content, &[]);
+        }
+        case.broken()
+    };
+    assert_eq!(moved(true), NONE);
+    assert_eq!(moved(false), [Law::W1]);
+
+    let mut expunged = case("");
+    expunged.ledger.expunged(place(1));
+    assert_eq!(expunged.broken(), [Law::W1]);
+}
+
+#[test]
+fn a_report_is_an_end() {
+    let mut failed = case("");
+    let token = failed.accepted("both@example.com");
+    failed.delivered(token, "q1");
+    failed.report("failed", "bob@remote.test");
+    assert_eq!(failed.broken(), NONE);
+
+    let mut delayed = case("");
+    let token = delayed.accepted("both@example.com");
+    delayed.delivered(token, "q1");
+    delayed.report("delayed", "bob@remote.test");
+    assert_eq!(delayed.broken(), [Law::W1]);
+
+    let mut of_a_report = case("");
+    let token = of_a_report.message("", "both@example.com", Outcome::Accepted("q1".into()));
+    of_a_report.delivered(token, "q1");
+    of_a_report.delivery("q1", "bob@remote.test", waypost_world::Status::Bounced);
+    assert_eq!(of_a_report.broken(), NONE);
+}
+
+#[test]
+fn w2_a_message_that_comes_twice() {
+    let twice = |script: &str, crash: Option<u64>, removed: bool| {
+        let mut case = case(script);
+        let token = case.accepted("mail000@example.com");
+        case.delivered(token, "q1");
+        case.delivered(token, "q1");
+        if removed {
+            case.ledger.event(seconds(3), Event::Removed { queue_id: "q1".into() });
+        }
+        if let Some(at) = crash {
+            case.ledger.crashed(seconds(at));
+        }
+        case.broken()
+    };
+    assert_eq!(twice("", None, false), [Law::W2]);
+    assert_eq!(twice(CRASH, Some(2), false), NONE);
+    // It was not here yet, or not any more.
+    assert_eq!(twice(CRASH, Some(0), false), [Law::W2]);
+    assert_eq!(twice(CRASH, Some(4), true), [Law::W2]);
+}
+
+#[test]
+fn w2_a_host_gets_it_twice_when_its_reply_is_lost() {
+    let twice = |heard: bool| {
+        let mut case = case("");
+        let token = case.accepted("both@example.com");
+        case.delivered(token, "q1");
+        case.relayed(token, "q1", heard);
+        case.relayed(token, "q1", true);
+        case.broken()
+    };
+    assert_eq!(twice(false), NONE);
+    assert_eq!(twice(true), [Law::W2]);
+}
+
+#[test]
+fn w2_delivered_and_reported() {
+    let mut case = case("");
+    let token = case.accepted("mail000@example.com");
+    case.delivered(token, "q1");
+    case.report("failed", "mail000@mail.example.com");
+    assert_eq!(case.broken(), [Law::W2]);
+}
+
+#[test]
+fn w3_a_message_without_a_250() {
+    let came = |outcome: Outcome, times: usize| {
+        let mut case = case("");
+        let token = case.message("a@far.test", "mail000@example.com", outcome);
+        for n in 0..times {
+            case.delivered(token, &format!("q{n}"));
+        }
+        case.broken()
+    };
+    assert_eq!(came(Outcome::Refused(451), 1), [Law::W3]);
+    assert_eq!(came(Outcome::Unsent, 1), [Law::W3]);
+    // Its reply was lost, once.
+    assert_eq!(came(Outcome::Unknown, 1), NONE);
+    assert_eq!(came(Outcome::Unknown, 2), [Law::W3]);
+
+    let mut stranger = case("");
+    let token = stranger.accepted("mail000@example.com");
+    stranger.delivered(token, "q1");
+    stranger.relayed(token, "q1", true);
+    assert_eq!(stranger.broken(), [Law::W3]);
+}
+
+#[test]
+fn w4_other_octets() {
+    let mut changed = case("");
+    let token = changed.accepted("mail000@example.com");
+    let mut copy = changed.copy(token, "q1");
+    copy.truncate(copy.len() - 2);
+    changed.ledger.read_last(&place(1), &copy, &[]);
+    assert_eq!(changed.broken(), [Law::W4]);
+
+    let mut put = case("");
+    let (token, _) = put.ledger.compose_for("mail000", 100);
+    let copy = put.copy(token, "q1");
+    put.ledger.read_last(&place(1), &copy, &[]);
+    // Nobody handed it over, either.
+    assert_eq!(put.broken(), [Law::W4, Law::W3]);
+
+    let mut unknown = case("");
+    unknown.ledger.read_last(&place(1), b"Subject: x\r\n\r\n", &[]);
+    assert_eq!(unknown.broken(), [Law::W4]);
+}
+
+#[test]
+fn w5_a_uid_names_one_message() {
+    let mut two = case("");
+    let (one, other) =
+        (two.ledger.compose_for("mail000", 9).1, two.ledger.compose_for("mail000", 9).1);
+    two.ledger.read(&place(1), &one);
+    two.ledger.read_last(&place(1), &other, &[]);
+    assert_eq!(two.broken(), [Law::W5]);
+
+    let mut back = case("");
+    let (_, content) = back.ledger.compose_for("mail000", 9);
+    back.ledger.read(&place(1), &content);
+    back.ledger.doom(place(1));
+    back.ledger.expunged(place(1));
+    back.ledger.read_last(&place(1), &content, &[]);
+    assert_eq!(back.broken(), [Law::W5]);
+
+    let mut next = case("");
+    next.ledger.uid_next("mail000", "INBOX", 1, 8);
+    next.ledger.uid_next("mail000", "INBOX", 1, 7);
+    assert_eq!(next.broken(), [Law::W5]);
+
+    let mut below = case("");
+    let (_, content) = below.ledger.compose_for("mail000", 9);
+    below.ledger.uid_next("mail000", "INBOX", 1, 8);
+    below.ledger.promised(place(7), &content);
+    below.ledger.read_last(&place(7), &content, &[]);
+    assert_eq!(below.broken(), [Law::W5]);
+}
+
+#[test]
+fn w5_flags_that_were_answered_stay() {
+    // Changes of a flag, each answered or not, and the flag in the end.
+    let flags = |changes: &[(bool, bool)], at_end: bool| {
+        let mut case = case("");
+        let (_, content) = case.ledger.compose_for("mail000", 9);
+        for (set, answered) in changes {
+            let number = case.ledger.storing(&place(1), "\\Seen", *set);
+            if *answered {
+                case.ledger.stored(&place(1), "\\Seen", number);
+            }
+        }
+        let flags: Vec<String> = at_end.then(|| "\\Seen".to_owned()).into_iter().collect();
+        case.ledger.read_last(&place(1), &content, &flags);
+        case.broken()
+    };
+    assert_eq!(flags(&[(true, true)], true), NONE);
+    assert_eq!(flags(&[(true, true)], false), [Law::W5]);
+    assert_eq!(flags(&[(true, false)], false), NONE);
+    assert_eq!(flags(&[(true, false)], true), NONE);
+    assert_eq!(flags(&[(true, true), (false, true)], true), [Law::W5]);
+    assert_eq!(flags(&[(true, true), (false, false)], true), NONE);
+    assert_eq!(flags(&[(true, true), (false, false)], false), NONE);
+    assert_eq!(flags(&[(true, false), (false, true)], true), NONE);
+}
+
+#[test]
+fn w7_and_w9_what_recipients_get() {
+    let got = |script: &str, login, sender: &str, to: &str, code| {
+        let mut case = case(script);
+        case.ledger.recipient(login, sender, to, code);
+        case.broken()
+    };
+    let (far, own) = ("a@far.test", "mail000@example.com");
+    let gone = "1s directory gone 5s";
+    assert_eq!(got("", None, far, own, 250), NONE);
+    assert_eq!(got("", None, far, "x@remote.test", 250), [Law::W7]);
+    assert_eq!(got("", None, far, "x@remote.test", 554), NONE);
+    assert_eq!(got("", Some("mail000"), own, "x@remote.test", 250), NONE);
+    assert_eq!(got("", Some("mail000"), far, own, 250), [Law::W7]);
+    assert_eq!(got("", Some("mail000"), far, own, 553), NONE);
+    assert_eq!(got("", None, far, "none@example.com", 250), [Law::W9]);
+    assert_eq!(got("", None, far, "none@example.com", 550), NONE);
+    assert_eq!(got(gone, None, far, own, 550), [Law::W9]);
+    assert_eq!(got(gone, None, far, own, 451), NONE);
+    assert_eq!(got("", None, far, own, 451), [Law::W9]);
+    assert_eq!(got("1s directory empty 5s", None, far, own, 550), NONE);
+    assert_eq!(got("", None, far, own, 354), [Law::Dialogue]);
+}
+
+#[test]
+fn w8_and_w9_what_logins_get() {
+    let got = |script: &str, wrong, secure, good, temporary| {
+        let mut case = case(script);
+        case.ledger.login("mail000", wrong, secure, good, temporary);
+        case.broken()
+    };
+    let gone = "1s directory gone 5s";
+    assert_eq!(got("", false, true, true, false), NONE);
+    assert_eq!(got("", false, false, true, false), [Law::W8]);
+    assert_eq!(got("", false, false, false, false), NONE);
+    assert_eq!(got("", true, true, true, false), [Law::W9]);
+    assert_eq!(got("", true, true, false, false), NONE);
+    assert_eq!(got("", false, true, false, true), [Law::W9]);
+    assert_eq!(got(gone, false, true, false, true), NONE);
+    assert_eq!(got(gone, false, true, false, false), [Law::W9]);
+}
+
+#[test]
+fn w10_what_was_not_read() {
+    let mut ledger = Ledger::new(Book::read(LDIF, "mail.example.com"), &Script::default());
+    ledger.judge(&[]);
+    assert_eq!(ledger.breaches().len(), 1);
+    assert_eq!(ledger.breaches()[0].law, Law::W10);
+}
