@@ -62,6 +62,19 @@ impl Shell {
     }
 }
 
+/// Runs a check for every shell at once.
+///
+/// # Errors
+/// Those of the checks.
+pub fn on_all(check: impl Fn(Shell) -> Result<(), String> + Sync) -> Result<(), String> {
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let check = &check;
+        let threads = Shell::ALL.map(|shell| scope.spawn(move || check(shell)));
+        threads.into_iter().filter_map(|it| it.join().expect("no panic").err()).collect()
+    });
+    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
+}
+
 /// Builds all; their folder.
 fn build() -> io::Result<PathBuf> {
     let ours = std::env::current_exe()?;

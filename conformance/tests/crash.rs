@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use waypost_conformance::daemon::{Accounts, Daemon};
 use waypost_conformance::rig::seeded;
+use waypost_conformance::shells::{Shell, on_all};
 use waypost_conformance::stage::Stage;
 use waypost_conformance::talk::Smtp;
 
@@ -18,18 +19,20 @@ const USERS: usize = 10;
 const END: &str = "the last line of the message";
 
 fn main() -> ExitCode {
-    waypost_conformance::finish(run())
+    waypost_conformance::finish(on_all(run))
 }
 
-fn run() -> Result<(), String> {
-    println!("\nSIGKILL and SIGTERM under load: {ROUNDS} rounds");
+fn run(shell: Shell) -> Result<(), String> {
+    let name = shell.name();
+    println!("\n{name}: SIGKILL and SIGTERM under load: {ROUNDS} rounds");
     // What waits in the spool is tried again soon.
     let extra = [
         ("spool.minimal_backoff_time", "\"1s\""),
         ("spool.maximal_backoff_time", "\"1s\""),
         ("spool.queue_run_delay", "\"1s\""),
     ];
-    let mut daemon = Daemon::prepare(&Accounts::Ldif(USERS), &extra).map_err(|e| e.to_string())?;
+    let daemon = Daemon::prepare(&Accounts::Ldif(USERS), &extra).map_err(|e| e.to_string())?;
+    let mut daemon = daemon.on(shell);
     let stage = daemon.stage(seeded(0, USERS));
     let (accepted, number) = (Mutex::new(Vec::new()), AtomicUsize::new(0));
     for round in 0..ROUNDS {
@@ -37,7 +40,7 @@ fn run() -> Result<(), String> {
         let before = accepted.lock().expect("no panic").len();
         load(&mut daemon, &stage, round, &accepted, &number)?;
         let after = accepted.lock().expect("no panic").len();
-        println!("round {round}: {} messages got a 250", after - before);
+        println!("{name} round {round}: {} messages got a 250", after - before);
     }
     let accepted = accepted.into_inner().expect("no panic");
     daemon.up().map_err(|e| e.to_string())?;
@@ -45,7 +48,7 @@ fn run() -> Result<(), String> {
     let twice = found.values().filter(|n| **n > 1).count();
     let unasked = found.len() - accepted.len();
     println!(
-        "{} messages got a 250 and are there; {twice} more than once, {unasked} without a 250",
+        "{name}: {} messages got a 250 and are there; {twice} more than once, {unasked} without a 250",
         accepted.len()
     );
     // The process can also end in good order.

@@ -9,23 +9,28 @@ use waypost_conformance::remote::play::{MESSAGE, play};
 use waypost_conformance::remote::script;
 use waypost_conformance::remote::wire::Wire;
 use waypost_conformance::report::{self, Case};
+use waypost_conformance::shells::Shell;
+
+type Check = fn(Shell) -> Result<(), String>;
 
 fn main() -> ExitCode {
     waypost_conformance::finish(run())
 }
 
 fn run() -> Result<(), String> {
-    let case = |name: &str, check: fn() -> Result<(), String>| Case {
-        name: name.to_owned(),
-        check: Box::new(check),
-    };
-    let cases = [
-        case("a refusal comes back to the sender", refused),
-        case("a delay is told to the sender, and then the end", delayed),
-        case("what waits is listed, and tried again on demand", listed),
-        case("one connection for two messages", reused),
+    let checks: [(&str, Check); 4] = [
+        ("a refusal comes back to the sender", refused),
+        ("a delay is told to the sender, and then the end", delayed),
+        ("what waits is listed, and tried again on demand", listed),
+        ("one connection for two messages", reused),
     ];
-    report::run("mail out", &cases, 4)
+    let case = |shell: Shell, (name, check): (&str, Check)| Case {
+        name: format!("{} {name}", shell.name()),
+        check: Box::new(move || check(shell)),
+    };
+    let on = |shell| checks.into_iter().map(move |check| case(shell, check));
+    let cases: Vec<Case<'_>> = Shell::ALL.into_iter().flat_map(on).collect();
+    report::run("mail out", &cases, cases.len())
 }
 
 /// A daemon that runs, and the hosts of one case.
@@ -37,10 +42,10 @@ struct World {
 }
 
 impl World {
-    fn new(dialogue: &str, settings: &[(&str, &str)]) -> Result<Self, String> {
+    fn new(shell: Shell, dialogue: &str, settings: &[(&str, &str)]) -> Result<Self, String> {
         let case = script::parse("outgoing", dialogue)?.remove(0);
         let text = |e: std::io::Error| e.to_string();
-        let mut outside = Outside::new().map_err(text)?;
+        let mut outside = Outside::new().map_err(text)?.on(shell);
         let (domain, wire) = outside.hosts(&case)?;
         for (path, value) in settings {
             outside.daemon.configure(path, value).map_err(text)?;
@@ -74,8 +79,9 @@ fn machine_part(report: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(fields.filter(|(name, _)| !name.starts_with("content-")).collect())
 }
 
-fn refused() -> Result<(), String> {
+fn refused(shell: Shell) -> Result<(), String> {
     let mut world = World::new(
+        shell,
         "@ subject: a refusal\n-- connection\n-- hello\nC: MAIL FROM:<{sender}>\nS: 250 2.1.0 Ok\n\
          C: RCPT TO:<one@{domain}>\n\
          S: 550 5.1.1 <one@{domain}>: Recipient address rejected: User unknown\n-- over\n",
@@ -121,8 +127,9 @@ fn refused() -> Result<(), String> {
 }
 
 /// Nobody listens: a warning after a second, a report after four.
-fn delayed() -> Result<(), String> {
+fn delayed(shell: Shell) -> Result<(), String> {
     let world = World::new(
+        shell,
         "@ subject: nobody listens\n@ mx: 10 dead\n",
         &[("spool.delay_warning_time", "\"1s\""), ("spool.maximal_queue_lifetime", "\"4s\"")],
     )?;
@@ -169,8 +176,9 @@ fn nothing_waits(outside: &Outside) -> Result<(), String> {
     }
 }
 
-fn listed() -> Result<(), String> {
+fn listed(shell: Shell) -> Result<(), String> {
     let mut world = World::new(
+        shell,
         "@ subject: greylisting\n-- connection\n-- hello\nC: MAIL FROM:<{sender}>\n\
          S: 250 2.1.0 Ok\nC: RCPT TO:<one@{domain}>\nS: 450 4.2.0 Greylisted\n-- over\n\
          = one deferred 4.2.0 (host {_}] said: 450 4.2.0 Greylisted (in reply to RCPT TO command))\n",
@@ -220,8 +228,9 @@ fn listed() -> Result<(), String> {
     nothing_waits(&world.outside)
 }
 
-fn reused() -> Result<(), String> {
+fn reused(shell: Shell) -> Result<(), String> {
     let mut world = World::new(
+        shell,
         "@ subject: two messages\n-- connection\n-- hello\n-- envelope\n-- taken\n-- envelope\n\
          -- taken\n-- over\n= one sent 2.0.0 (250 2.0.0 Ok: queued as 000001)\n\
          = one sent 2.0.0 (250 2.0.0 Ok: queued as 000001)\n",

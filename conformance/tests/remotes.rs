@@ -8,6 +8,7 @@ use waypost_conformance::remote::outside::{Outside, submit, whole};
 use waypost_conformance::remote::play::{MESSAGE, play};
 use waypost_conformance::remote::script::{self, Case as Script};
 use waypost_conformance::report::{self, Case};
+use waypost_conformance::shells::{Shell, on_all};
 
 fn main() -> ExitCode {
     waypost_conformance::finish(run())
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<(), String> {
     let scripts = script::read(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/remotes")))?;
-    let both = [alone(&scripts), whole_daemon(&scripts)];
+    let both = [alone(&scripts), on_all(|shell| whole_daemon(shell, &scripts))];
     let failed: Vec<String> = both.into_iter().filter_map(Result::err).collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n")) }
 }
@@ -39,17 +40,17 @@ fn alone(scripts: &[Script]) -> Result<(), String> {
     report::run("the client machine alone", &cases, 2)
 }
 
-fn whole_daemon(scripts: &[Script]) -> Result<(), String> {
+fn whole_daemon(shell: Shell, scripts: &[Script]) -> Result<(), String> {
     let text = |e: std::io::Error| e.to_string();
     let chosen: Vec<&Script> = scripts
         .iter()
         .filter(|script| is_for(script, "daemon"))
-        .filter(|script| report::wanted([format!("daemon {}", script.name).as_str()].into_iter()))
+        .filter(|script| report::wanted([name(shell, script).as_str()].into_iter()))
         .collect();
     if chosen.is_empty() {
         return Ok(());
     }
-    let mut outside = Outside::new().map_err(text)?;
+    let mut outside = Outside::new().map_err(text)?.on(shell);
     let mut hosts = Vec::new();
     for script in chosen {
         let (domain, wire) = outside.hosts(script)?;
@@ -67,9 +68,13 @@ fn whole_daemon(scripts: &[Script]) -> Result<(), String> {
                 let mut wire = wire.lock().map_err(|e| e.to_string())?;
                 whole(&play(script, domain, &mut *wire)?)
             };
-            Case { name: format!("daemon {}", script.name), check: Box::new(check) }
+            Case { name: name(shell, script), check: Box::new(check) }
         })
         .collect();
     // They wait for each other more than they work.
-    report::run("the daemon and other servers", &cases, 16)
+    report::run(&format!("{} and other servers", shell.name()), &cases, 16)
+}
+
+fn name(shell: Shell, script: &Script) -> String {
+    format!("{} {}", shell.name(), script.name)
 }

@@ -9,6 +9,7 @@ use crate::daemon::{Accounts, Daemon};
 use crate::names::Names;
 use crate::replay::User;
 use crate::rig::seeded;
+use crate::shells::Shell;
 use crate::stage::Stage;
 use crate::talk::Smtp;
 use std::fmt::Write as _;
@@ -77,6 +78,13 @@ impl Outside {
             transports: Vec::new(),
             policies: Vec::new(),
         })
+    }
+
+    /// The same, run by this program.
+    #[must_use]
+    pub fn on(mut self, shell: Shell) -> Self {
+        self.daemon = self.daemon.on(shell);
+        self
     }
 
     /// Mail for this domain goes to these exchangers at this port.
