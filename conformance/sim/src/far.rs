@@ -154,7 +154,10 @@ impl Stream {
                 self.note("opened", b"");
                 peer.opened(now, &mut line);
             }
-            Told::Received(bytes) => {
+            Told::Received(mut bytes) => {
+                if let Some(tamper) = &self.net.tamper {
+                    bytes = tamper.heard(bytes);
+                }
                 self.note("<", &bytes);
                 peer.received(now, &bytes, &mut line);
             }
@@ -172,9 +175,12 @@ impl Stream {
     }
 
     /// Does what the peer wants.
-    fn act(self: &Arc<Self>, far: &mut Far, line: Line) {
+    fn act(self: &Arc<Self>, far: &mut Far, mut line: Line) {
         if !line.out.is_empty() {
             self.note(">", &line.out);
+            if let Some(tamper) = &self.net.tamper {
+                line.out = tamper.said(line.out);
+            }
             match &mut far.tls {
                 Some(tls) => {
                     // Its buffer has no limit.

@@ -28,9 +28,13 @@ use crate::weather::{Direction, Fortune, Mishap, Pieces};
 
 /// Planted faults on the way between the server and its peers.
 pub trait Tamper: Send + Sync {
-    /// What arrives of bytes in clear that somebody sends on this connection.
-    fn bytes(&self, connection: &str, to_server: bool, bytes: Bytes) -> Bytes {
-        let _ = (connection, to_server);
+    /// What a peer hears of what the server has sent it, TLS taken off.
+    fn heard(&self, bytes: Bytes) -> Bytes {
+        bytes
+    }
+
+    /// What is sent to the server of what a peer says, TLS not yet put on.
+    fn said(&self, bytes: Vec<u8>) -> Vec<u8> {
         bytes
     }
 
@@ -167,9 +171,6 @@ impl Stream {
 
     /// Puts bytes on their way.
     pub(crate) fn send(self: &Arc<Self>, direction: Direction, mut bytes: Bytes) {
-        if let Some(tamper) = &self.net.tamper {
-            bytes = tamper.bytes(&self.name, direction == Direction::ToServer, bytes);
-        }
         let mut pipes = self.pipes();
         if pipes.pipe(direction).closed {
             return;
