@@ -87,6 +87,12 @@ impl Heap {
         Some(event)
     }
 
+    /// Moves the clock on to this time; nothing may be left to happen before it.
+    pub fn pass(&self, to: Duration) {
+        let mut state = self.state();
+        state.now = state.now.max(to);
+    }
+
     /// How many events have happened.
     pub fn happened(&self) -> u64 {
         self.state().happened

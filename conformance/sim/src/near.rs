@@ -79,6 +79,11 @@ impl Stream {
         }
     }
 
+    /// True while the server has a session here.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(*lock(&self.near), Near::Open { .. } | Near::Lingering)
+    }
+
     fn run_near(self: &Arc<Self>) {
         self.woken.store(false, Ordering::Relaxed);
         let mut near = lock(&self.near);

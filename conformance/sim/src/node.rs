@@ -42,6 +42,8 @@ pub(crate) struct Parts {
     pub(crate) names: Arc<Zones>,
     pub(crate) log: Arc<dyn Log>,
     pub(crate) hosts: Hosts,
+    /// Is told of crashes.
+    pub(crate) crashed: Box<dyn Fn(Duration) + Send + Sync>,
 }
 
 /// A server, whether it runs or not.
@@ -64,6 +66,8 @@ struct State {
     crash: Option<Crash>,
     /// How often it crashed.
     crashes: u32,
+    /// Which of the starts that were wished for counts: the last.
+    start: u64,
 }
 
 struct Running {
@@ -215,8 +219,22 @@ impl Node {
         if failed >= STARTS {
             return self.parts.net.complain(format!("the server does not start any more: {why}"));
         }
+        self.boot_after(START_AGAIN);
+    }
+
+    /// Starts the server after a while.
+    fn boot_after(self: &Arc<Self>, delay: Duration) {
+        let start = {
+            let mut state = lock(&self.state);
+            state.start += 1;
+            state.start
+        };
         let node = Arc::clone(self);
-        self.heap().after(ETERNAL, START_AGAIN, move || node.boot());
+        self.heap().after(ETERNAL, delay, move || {
+            if lock(&node.state).start == start {
+                node.boot();
+            }
+        });
     }
 
     /// A client connects; it learns what becomes of it.
@@ -260,6 +278,14 @@ impl Node {
             }
             streams.push(Arc::downgrade(stream));
         }
+    }
+
+    /// Connections whose server's end is not closed.
+    pub(crate) fn connections(&self) -> Vec<String> {
+        let state = lock(&self.state);
+        let streams = state.running.iter().flat_map(|running| &running.streams);
+        let open = streams.filter_map(Weak::upgrade).filter(|stream| stream.is_open());
+        open.map(|stream| stream.name.clone()).collect()
     }
 
     /// The choices of the next connection with this address.
@@ -329,6 +355,7 @@ impl Node {
             (state.running.take(), crash.unwrap_or(plain))
         };
         self.note("crashes");
+        (self.parts.crashed)(self.heap().elapsed());
         if let Some(running) = running {
             // Nothing that its end makes it want still happens on the disk.
             self.parts.disk.crash_after(Some(0));
@@ -336,8 +363,7 @@ impl Node {
             self.leave(running, told);
         }
         self.parts.disk.crash(crash.rule, choices);
-        let node = Arc::clone(self);
-        self.heap().after(ETERNAL, crash.down, move || node.boot());
+        self.boot_after(crash.down);
     }
 
     /// Drops a server and all that belongs to it.
@@ -421,8 +447,7 @@ impl Node {
         self.note("has stopped");
         self.leave(running, true);
         if let Some(down) = again {
-            let node = Arc::clone(self);
-            self.heap().after(ETERNAL, down, move || node.boot());
+            self.boot_after(down);
         }
     }
 }

@@ -42,6 +42,8 @@ pub struct Setting {
     pub log: Arc<dyn Log>,
     /// What stands where the server dials.
     pub hosts: Hosts,
+    /// Is told when the server crashes.
+    pub crashed: Box<dyn Fn(Duration) + Send + Sync>,
     /// Planted faults.
     pub tamper: Option<Arc<dyn Tamper>>,
     /// Keeps what happens in words, too.
@@ -77,6 +79,7 @@ impl Stage {
             names: setting.names,
             log: setting.log,
             hosts: setting.hosts,
+            crashed: setting.crashed,
         };
         let choices = Arc::new(Choices::seeded(mixed(seed, 0xd15c)));
         Self { net, node: Node::new(parts), disk, choices }
@@ -110,6 +113,11 @@ impl Stage {
     /// How often the server has crashed.
     pub fn crashes(&self) -> u32 {
         self.node.crashes()
+    }
+
+    /// Connections whose server's end is not closed.
+    pub fn connections(&self) -> Vec<String> {
+        self.node.connections()
     }
 
     /// Starts the server.

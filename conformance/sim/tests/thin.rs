@@ -69,6 +69,7 @@ fn once(seed: u64) -> (u64, String, String) {
         disk,
         log: Arc::new(|_: Event| {}),
         hosts: Box::new(|_| None),
+        crashed: Box::new(|_| {}),
         tamper: None,
         told: false,
     });
