@@ -27,6 +27,7 @@
 //! | `workers.rs` | the server's threads, as events |
 //! | `site.rs` | what the server reads at its start |
 //! | `node.rs` | one server: its boots, crashes and stops |
+//! | `run.rs` | a script becomes a run, and the run a report |
 //! | `stage.rs` | a server in its world, and events until the end |
 //! | `shrink.rs` | makes a script that fails shorter |
 //! | `trace.rs` | what happened, as one number |
@@ -48,6 +49,7 @@ mod node;
 pub mod peer;
 mod peer_tls;
 pub mod plan;
+pub mod run;
 pub mod script;
 pub mod shrink;
 pub mod site;

@@ -10,7 +10,7 @@ use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
 
 use waypost_daemon::{Dial, Ground, Server, Service};
-use waypost_world::{Event, Log};
+use waypost_world::{Event, Log, Process};
 
 use crate::choices::Choices;
 use crate::directory::FaultyDirectory;
@@ -176,6 +176,7 @@ impl Node {
             directory: Some(self.parts.directory.of(life)),
             names: Some(self.parts.names.of(life)),
             log: Some(Arc::new(log)),
+            process: Some(process(boots)),
             seed: Some(seed),
         };
         match Server::on(&ground, &self.parts.config) {
@@ -488,6 +489,11 @@ fn wake_alone(net: &Arc<Net>, mut peer: Box<dyn Peer>, line: &Line) {
         peer.woken(net.now(), &mut line);
         wake_alone(&net, peer, &line);
     });
+}
+
+/// Each start is a process of its own.
+fn process(boots: u64) -> Process {
+    Process::alone(u32::try_from(100 + boots).unwrap_or(1), "mail")
 }
 
 fn port(service: Service) -> u16 {

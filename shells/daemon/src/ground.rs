@@ -5,7 +5,7 @@ use std::sync::Arc;
 use waypost_relay::Resolve;
 use waypost_world::directory::Directory;
 use waypost_world::fs::Fs;
-use waypost_world::{Clock, Log, Workers};
+use waypost_world::{Clock, Log, Process, Workers};
 
 /// What a server stands on besides its configuration. All that is `None` is the system's.
 #[derive(Clone)]
@@ -22,6 +22,8 @@ pub struct Ground {
     pub names: Option<Arc<dyn Resolve>>,
     /// Instead of log lines about messages.
     pub log: Option<Arc<dyn Log>>,
+    /// Instead of the process that we are.
+    pub process: Option<Process>,
     /// Instead of chance, where that decides between hosts of the same preference.
     pub seed: Option<u64>,
 }
@@ -29,6 +31,15 @@ pub struct Ground {
 impl Ground {
     /// The system.
     pub fn system(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, fs: None, workers: None, directory: None, names: None, log: None, seed: None }
+        Self {
+            clock,
+            fs: None,
+            workers: None,
+            directory: None,
+            names: None,
+            log: None,
+            process: None,
+            seed: None,
+        }
     }
 }

@@ -51,6 +51,8 @@ pub struct Server {
     imap: Arc<imap::Config>,
     imaps: Arc<imap::Config>,
     config: Config,
+    /// Instead of chance.
+    seed: Option<u64>,
     /// When a failed accept was last told of.
     told: Mutex<Option<Time>>,
 }
@@ -101,6 +103,7 @@ impl Server {
             imap: settings::imap(config, false),
             imaps: settings::imap(config, true),
             config: config.clone(),
+            seed: ground.seed,
             told: Mutex::default(),
             tls,
             certificates,
@@ -169,7 +172,7 @@ impl Server {
     pub fn accept_auth(&self) -> Option<Box<dyn Session>> {
         let place = self.registry.admit(None).ok()?;
         let connection = u32::try_from(place.id() & u64::from(u32::MAX)).unwrap_or(0);
-        let config = settings::auth(&self.config, connection)?;
+        let config = settings::auth(&self.config, connection, self.seed)?;
         let server = waypost_auth::Server::new(config);
         let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
         let role = Auth::new(self.running.world.clone());

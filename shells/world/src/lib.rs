@@ -49,6 +49,7 @@
 //! | `spool/` | messages that cannot be delivered now |
 //! | `pool.rs`, `workers.rs` | threads for work that waits for the disk, or what takes their place |
 //! | `fs.rs`, `identity.rs` | files, and whose rights are used for them |
+//! | `process.rs` | which process we are |
 //! | `carrier.rs` | mail for other servers: what we need of who takes it there |
 //! | `rest.rs` | the spool of a server that does not run, for the admin |
 //! | `signer.rs` | signatures: what we need of who makes them |
@@ -61,6 +62,7 @@ mod event;
 pub mod fs;
 pub mod identity;
 mod pool;
+mod process;
 mod promise;
 mod rest;
 mod run;
@@ -99,6 +101,7 @@ use store::Store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Agent, Attempt, Event, Log, Status};
+pub use process::Process;
 pub use rest::{AtRest, Queued, RestError};
 pub use run::login::AuthTest;
 pub use run::query::QueryError;
@@ -254,12 +257,13 @@ impl World {
             None => Pool::start(name, threads).map_err(self::threads),
             Some(workers) => Ok(Pool::lent(name, worker, Arc::clone(workers))),
         };
+        let process = settings.process.clone().unwrap_or_else(Process::own);
         let inner = Arc::new(Inner {
-            store: Store::new(fs, identity, clock(), &settings.hostname),
+            store: Store::new(fs, identity, process.clone(), clock(), &settings.hostname),
             transits: Transits::default(),
             queue,
             removals: Removals::default(),
-            queue_ids: QueueIds::default(),
+            queue_ids: QueueIds::new(process.id()),
             srs,
             rates: Mutex::new(RateLimiter::new(settings.rates)),
             files: pool("file", Worker::Files, settings.file_threads)?,

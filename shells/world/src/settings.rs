@@ -16,6 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::directory::Directory;
 use crate::event::Log;
 use crate::fs::Fs;
+use crate::process::Process;
 use crate::signer::Signer;
 use crate::workers::Workers;
 
@@ -56,6 +57,8 @@ pub struct Settings {
     /// What runs jobs instead of threads of our own. With it, files are used with no user's rights
     /// but those of [`fs`](Self::fs).
     pub workers: Option<Arc<dyn Workers>>,
+    /// Which process we are; the one that we are when `None`.
+    pub process: Option<Process>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Where news of messages go.
@@ -157,6 +160,7 @@ impl Settings {
             carrier: None,
             file_threads: 32,
             workers: None,
+            process: None,
             clock: Arc::new(SystemClock::default()),
             log,
             fs: None,

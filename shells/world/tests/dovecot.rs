@@ -65,7 +65,13 @@ impl Place {
     fn store(&self) -> Store {
         let fs = RealFs::new([self.dir.path().join("home")]).unwrap();
         let clock = Arc::new(SystemClock::default());
-        Store::new(Arc::new(fs), Identity::of_process(100), clock, "mail.example.com")
+        Store::new(
+            Arc::new(fs),
+            Identity::of_process(100),
+            waypost_world::Process::own(),
+            clock,
+            "mail.example.com",
+        )
     }
 
     fn dovecot(&self) -> Dovecot {

@@ -106,14 +106,22 @@ pub(crate) fn imap(config: &Config, implicit_tls: bool) -> Arc<imap::Config> {
 }
 
 /// The settings of one connection to the auth socket; `None` without random numbers.
-pub(crate) fn auth(config: &Config, connection: u32) -> Option<waypost_auth::Config> {
+pub(crate) fn auth(
+    config: &Config,
+    connection: u32,
+    seed: Option<u64>,
+) -> Option<waypost_auth::Config> {
     let mut random = [0; 16];
-    default_provider().secure_random.fill(&mut random).ok()?;
+    match seed {
+        Some(seed) => random[..8].copy_from_slice(&seed.to_le_bytes()),
+        None => default_provider().secure_random.fill(&mut random).ok()?,
+    }
     let cookie: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = seed.map_or_else(process::id, |_| 1);
     Some(waypost_auth::Config {
         mechanisms: mechanisms(config),
         failure_delay: config.auth.failure_delay,
-        ..waypost_auth::Config::new(process::id(), connection, &cookie)
+        ..waypost_auth::Config::new(id, connection, &cookie)
     })
 }
 
@@ -180,6 +188,7 @@ fn start(
     settings.clock = Arc::clone(&ground.clock);
     settings.fs = ground.fs.clone();
     settings.workers = ground.workers.clone();
+    settings.process = ground.process.clone();
     settings.file_threads = config.limits.file_threads;
     settings.spool.queue = queue(config);
     settings.spool.bounce_size_limit = config.spool.bounce_size_limit;

@@ -13,13 +13,18 @@ const DIGITS: &[u8; 52] = b"0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz
 /// day, `z`, and, in place of an inode number, the process. No two are the same, also across
 /// restarts, as long as the clock of a new process does not stand behind the last id of the one
 /// before it that had the same process id.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct QueueIds {
+    process: u32,
     /// Microseconds since the epoch of the last id.
     last: Mutex<u64>,
 }
 
 impl QueueIds {
+    pub(crate) fn new(process: u32) -> Self {
+        Self { process, last: Mutex::default() }
+    }
+
     pub(crate) fn next(&self, now: UnixTime) -> String {
         let secs = u64::try_from(now.secs).unwrap_or(0);
         let wanted = secs.saturating_mul(1_000_000).saturating_add(u64::from(now.nanos / 1000));
@@ -32,7 +37,7 @@ impl QueueIds {
         digits(micros / 1_000_000, 6, &mut id);
         digits(micros % 1_000_000, 4, &mut id);
         id.push('z');
-        digits(std::process::id().into(), 1, &mut id);
+        digits(self.process.into(), 1, &mut id);
         id
     }
 }
@@ -53,7 +58,7 @@ mod tests {
 
     #[test]
     fn ids_are_short_ordered_and_never_the_same() {
-        let ids = QueueIds::default();
+        let ids = QueueIds::new(std::process::id());
         let now = UnixTime { secs: 1_795_348_800, nanos: 461_630_000 };
         let mut all: Vec<String> = (0..1000).map(|_| ids.next(now)).collect();
         all.push(ids.next(UnixTime { secs: 5, nanos: 0 }));

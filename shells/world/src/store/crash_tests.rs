@@ -360,7 +360,13 @@ struct Server {
 impl Server {
     fn start(fs: &SimFs, boot: i64) -> Self {
         let clock = Arc::new(ManualClock::new(NOON + boot));
-        let store = Store::new(Arc::new(fs.clone()), Identity::of_process(100), clock, "h");
+        let store = Store::new(
+            Arc::new(fs.clone()),
+            Identity::of_process(100),
+            crate::Process::own(),
+            clock,
+            "h",
+        );
         let home = MailHome { path: "/home/mail000/mailbox".into(), uid: 20000, gid: 20000 };
         Self { store, home, told: Promises::default() }
     }

@@ -9,7 +9,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, test_kill_process};
 use waypost_maildir::uidlist;
 
 use super::Store;
@@ -47,7 +46,7 @@ impl Store {
             match fs.create(&path, FILE_MODE) {
                 Ok(mut file) => {
                     let lock = DotLock { fs, path };
-                    let owner = format!("{}:{}", std::process::id(), self.inner.raw_host);
+                    let owner = format!("{}:{}", self.inner.process.id(), self.inner.raw_host);
                     file.write_all(owner.as_bytes()).tried("write", &lock.path)?;
                     return Ok(lock);
                 }
@@ -95,13 +94,12 @@ impl Store {
     fn owner(&self, text: &[u8]) -> Owner {
         let text = std::str::from_utf8(text).unwrap_or_default().trim_end();
         let (pid, host) = text.split_once(':').unwrap_or_default();
-        let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) else { return Owner::Torn };
+        let Some(pid) = pid.parse().ok().filter(|pid: &i32| *pid > 0) else { return Owner::Torn };
         let own_host = &self.inner.raw_host;
         if host != own_host {
             return if own_host.starts_with(host) { Owner::Torn } else { Owner::Elsewhere };
         }
-        let own = u32::try_from(pid.as_raw_nonzero().get()) == Ok(std::process::id());
-        match !own && test_kill_process(pid) != Err(rustix::io::Errno::SRCH) {
+        match self.inner.process.lives(pid) {
             true => Owner::Alive,
             false => Owner::Dead,
         }

@@ -61,6 +61,7 @@ use crate::clock::Clock;
 use crate::fs::{File, Fs, Stat};
 use crate::identity::Identity;
 use crate::lock;
+use crate::process::Process;
 use append::Upload;
 use error::{Tried, is_absent};
 use home::{FILE_MODE, inside};
@@ -81,6 +82,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     /// As file names have it.
     host: String,
+    process: Process,
     /// As Dovecot's locks have it.
     raw_host: String,
     mailboxes: Mutex<HashMap<PathBuf, Arc<Mailbox>>>,
@@ -97,13 +99,20 @@ struct Inner {
 
 impl Store {
     /// A store on this file system. `hostname` goes into the names of files.
-    pub fn new(fs: Arc<dyn Fs>, identity: Identity, clock: Arc<dyn Clock>, hostname: &str) -> Self {
+    pub fn new(
+        fs: Arc<dyn Fs>,
+        identity: Identity,
+        process: Process,
+        clock: Arc<dyn Clock>,
+        hostname: &str,
+    ) -> Self {
         let inner = Inner {
             fs,
             identity,
             clock,
             host: name::host(hostname),
-            raw_host: own_host().unwrap_or_else(|| hostname.to_owned()),
+            raw_host: process.host().unwrap_or(hostname).to_owned(),
+            process,
             mailboxes: Mutex::default(),
             sessions: Mutex::default(),
             uploads: Mutex::default(),
@@ -136,7 +145,7 @@ impl Store {
 
     /// A name for `tmp/`: `SECONDS.M<microseconds>P<pid>.<host>`.
     fn temporary_name(&self) -> String {
-        name::dovecot(self.stamp(), std::process::id(), &self.inner.host)
+        name::dovecot(self.stamp(), self.inner.process.id(), &self.inner.host)
     }
 
     /// A base name for a file that no other file has, also when clocks go back: while this one has its
@@ -180,10 +189,4 @@ impl Store {
     fn new_handle(&self) -> imap::Handle {
         imap::Handle(self.inner.handles.fetch_add(1, Ordering::Relaxed))
     }
-}
-
-/// The name of this computer, gethostname(2).
-fn own_host() -> Option<String> {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim_end().to_owned()).filter(|name| !name.is_empty())
 }

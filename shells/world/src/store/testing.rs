@@ -34,8 +34,13 @@ impl Place {
         let clock = Arc::new(ManualClock::new(NOON));
         let faults = Arc::new(Faults::default());
         let fs = FaultyFs { real: RealFs::new([base]).unwrap(), faults: faults.clone() };
-        let store =
-            Store::new(Arc::new(fs), Identity::of_process(100), clock.clone(), "mx.example.com");
+        let store = Store::new(
+            Arc::new(fs),
+            Identity::of_process(100),
+            crate::Process::own(),
+            clock.clone(),
+            "mx.example.com",
+        );
         Self { dir, store, clock, faults }
     }
 
@@ -54,7 +59,13 @@ impl Place {
     /// The same disk seen by a server that has just been started.
     pub(crate) fn restarted(&self) -> Store {
         let fs = RealFs::new([self.dir.path().join("home/mail")]).unwrap();
-        Store::new(Arc::new(fs), Identity::of_process(100), self.clock.clone(), "mx.example.com")
+        Store::new(
+            Arc::new(fs),
+            Identity::of_process(100),
+            crate::Process::own(),
+            self.clock.clone(),
+            "mx.example.com",
+        )
     }
 
     pub(crate) fn home(&self, user: &str, uid: u32) -> MailHome {

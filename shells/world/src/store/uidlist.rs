@@ -195,7 +195,7 @@ impl Store {
         let mut guid = [0; 16];
         guid[..4].copy_from_slice(&stamp.micros.to_le_bytes());
         guid[4..8].copy_from_slice(&(stamp.seconds as u32).to_le_bytes());
-        guid[8..12].copy_from_slice(&std::process::id().to_le_bytes());
+        guid[8..12].copy_from_slice(&self.inner.process.id().to_le_bytes());
         guid[12..].copy_from_slice(&host.to_be_bytes());
         guid
     }
