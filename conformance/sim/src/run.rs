@@ -143,8 +143,7 @@ impl World {
         let mut made = None;
         let stage = Arc::new_cyclic(|stage: &Weak<Stage>| {
             let network = Weak::clone(stage) as Weak<dyn Network>;
-            let scene =
-                Scene { heap: Arc::clone(&heap), ledger: Arc::clone(&ledger), network };
+            let scene = Scene { heap: Arc::clone(&heap), ledger: Arc::clone(&ledger), network };
             let hosts = Hosts::new(&scene, data::ZONES);
             made = Some((scene, hosts.clone()));
             let (news, clock) = (Arc::clone(&ledger), Arc::clone(&heap));

@@ -13,9 +13,9 @@ use waypost_imap::server::{Flags, FolderChange, NamedFlags, OpenMailbox, StoreHo
 use waypost_mail::MailHome;
 use waypost_sim::choices::Choices;
 use waypost_sim::disk::{Disk, Failure, Survival};
-use waypost_world::ManualClock;
 use waypost_world::identity::Identity;
 use waypost_world::store::{Error, Parcel, Store};
+use waypost_world::{ManualClock, Process};
 
 const NOON: i64 = 1_769_947_200;
 
@@ -68,7 +68,13 @@ fn fresh() -> (Disk, Arc<ManualClock>) {
 impl Server {
     fn start(disk: Disk, clock: Arc<ManualClock>, told: Promises) -> Self {
         let fs = Arc::new(disk.mount());
-        let store = Store::new(fs, Identity::simulated(100), clock.clone(), "mx.example.com");
+        let store = Store::new(
+            fs,
+            Identity::simulated(100),
+            Process::alone(1, "mx"),
+            clock.clone(),
+            "mx.example.com",
+        );
         Self { clock, disk, store, told }
     }
 
