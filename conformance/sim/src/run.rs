@@ -132,6 +132,9 @@ impl World {
         for dir in [SPOOL, HOMES] {
             disk.mkdirs(dir, 0, 0).expect("invariant: the disk is empty");
         }
+        // A secret of its own making would be another one each time.
+        let secret = (Path::new(SPOOL).join("srs-secret"), format!("{:064x}", parts.part()));
+        disk.put(secret.0, secret.1.as_bytes(), 0, 0).expect("invariant: the disk is empty");
         disk.lie(options.lie);
         let directory = FaultyDirectory::new(Arc::clone(&heap), parts.part(), data::LDIF);
         let directory = Arc::new(directory.expect(READ));
