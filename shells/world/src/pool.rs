@@ -4,6 +4,10 @@
 //! asks for one message or mailbox is done in that order; jobs of different keys run side by side.
 //! A key that is busy holds up no thread: its further jobs wait beside the line.
 //!
+//! A thread is started when a job finds none that is idle, and ends after a while without work; who
+//! was idle for the shortest time gets the next job. So a server with little to do has few threads,
+//! and the memory of few.
+//!
 //! In a simulation there are no threads: for each job that is ready, [`Workers`] get a turn to run one.
 //!
 //! A job that panics is logged and takes nothing with it. Whoever waits for it learns so by
@@ -13,8 +17,8 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, JoinHandle, Thread, ThreadId};
 use std::time::Duration;
 
 use crate::lock;
@@ -23,16 +27,20 @@ use crate::workers::{Worker, Workers};
 /// Something to do.
 type Job = Box<dyn FnOnce() + Send>;
 
+/// How long a thread stays without work, unless it is the only one.
+const KEEP: Duration = Duration::from_secs(10);
+
 /// A set of threads and the jobs that wait for them.
 pub(crate) struct Pool {
     shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 struct Shared {
     name: &'static str,
+    /// Threads, at most.
+    limit: usize,
+    keep: Duration,
     state: Mutex<State>,
-    work: Condvar,
     /// Instead of threads.
     workers: Option<(Worker, Arc<dyn Workers>)>,
 }
@@ -43,39 +51,38 @@ struct State {
     /// Keys with a job that runs or is ready, and the jobs behind it.
     busy: HashMap<u64, VecDeque<Job>>,
     stopping: bool,
+    threads: HashMap<ThreadId, JoinHandle<()>>,
+    /// Those without work, the last one to come back at the end.
+    idle: Vec<Thread>,
+    /// Threads that were ever started.
+    started: usize,
 }
 
 impl Pool {
-    /// Starts the threads. `name` is what they are called in `ps -L` and in the log.
+    /// Starts the first of at most `threads` threads. `name` is what they are called in `ps -L` and
+    /// in the log.
     ///
     /// # Errors
     /// When the system refuses to start a thread.
     pub(crate) fn start(name: &'static str, threads: usize) -> io::Result<Self> {
-        let pool = Self::new(name, None);
-        for n in 0..threads.max(1) {
-            let shared = Arc::clone(&pool.shared);
-            let thread =
-                std::thread::Builder::new().name(format!("{name}-{n}")).spawn(move || shared.run());
-            match thread {
-                Ok(thread) => lock(&pool.threads).push(thread),
-                Err(error) => {
-                    pool.stop();
-                    return Err(error);
-                }
-            }
-        }
+        let pool = Self::new(name, threads.max(1), KEEP, None);
+        pool.shared.start_thread(&mut lock(&pool.shared.state))?;
         Ok(pool)
     }
 
     /// Without threads.
     pub(crate) fn lent(name: &'static str, worker: Worker, workers: Arc<dyn Workers>) -> Self {
-        Self::new(name, Some((worker, workers)))
+        Self::new(name, 0, KEEP, Some((worker, workers)))
     }
 
-    fn new(name: &'static str, workers: Option<(Worker, Arc<dyn Workers>)>) -> Self {
+    fn new(
+        name: &'static str,
+        limit: usize,
+        keep: Duration,
+        workers: Option<(Worker, Arc<dyn Workers>)>,
+    ) -> Self {
         let state = Mutex::new(State::default());
-        let shared = Arc::new(Shared { name, state, work: Condvar::new(), workers });
-        Self { shared, threads: Mutex::new(Vec::new()) }
+        Self { shared: Arc::new(Shared { name, limit, keep, state, workers }) }
     }
 
     /// Lets a job run when its turn comes. Never waits. After [`stop`](Self::stop) the job is
@@ -100,17 +107,19 @@ impl Pool {
             }
         }
         state.ready.push_back((key, job));
-        drop(state);
-        self.shared.wake();
+        self.shared.wake(state);
     }
 
     /// Runs what has been submitted, then ends the threads.
     pub(crate) fn stop(&self) {
-        lock(&self.shared.state).stopping = true;
-        self.shared.work.notify_all();
-        let threads = std::mem::take(&mut *lock(&self.threads));
-        let own = std::thread::current().id();
-        for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
+        let (threads, idle) = {
+            let mut state = lock(&self.shared.state);
+            state.stopping = true;
+            (std::mem::take(&mut state.threads), std::mem::take(&mut state.idle))
+        };
+        idle.iter().for_each(Thread::unpark);
+        let own = thread::current().id();
+        for thread in threads.into_values().filter(|thread| thread.thread().id() != own) {
             // The threads catch the panics of their jobs.
             let _ = thread.join();
         }
@@ -125,10 +134,23 @@ impl Drop for Pool {
 
 impl Shared {
     /// A job is ready.
-    fn wake(self: &Arc<Self>) {
+    fn wake(self: &Arc<Self>, mut state: MutexGuard<'_, State>) {
         match &self.workers {
-            None => self.work.notify_one(),
+            None => match state.idle.pop() {
+                Some(thread) => {
+                    drop(state);
+                    thread.unpark();
+                }
+                None if state.threads.len() < self.limit => {
+                    // Those that are there, one at least, do it otherwise.
+                    if let Err(error) = self.start_thread(&mut state) {
+                        tracing::debug!(pool = self.name, "one more thread: {error}");
+                    }
+                }
+                None => {}
+            },
             Some((worker, workers)) => {
+                drop(state);
                 let shared = Arc::clone(self);
                 workers.run(*worker, Duration::ZERO, Box::new(move || shared.turn()));
             }
@@ -139,9 +161,19 @@ impl Shared {
     fn turn(self: &Arc<Self>) {
         let Some((key, job)) = lock(&self.state).ready.pop_front() else { return };
         self.job(job);
-        if key.is_some_and(|key| lock(&self.state).release(key)) {
-            self.wake();
+        let mut state = lock(&self.state);
+        if key.is_some_and(|key| state.release(key)) {
+            self.wake(state);
         }
+    }
+
+    fn start_thread(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        let shared = Arc::clone(self);
+        let name = format!("{}-{}", self.name, state.started);
+        let thread = thread::Builder::new().name(name).spawn(move || shared.run())?;
+        state.started += 1;
+        state.threads.insert(thread.thread().id(), thread);
+        Ok(())
     }
 
     fn job(&self, job: Job) {
@@ -151,6 +183,7 @@ impl Shared {
     }
 
     fn run(&self) {
+        let own = thread::current();
         let mut state = lock(&self.state);
         loop {
             if let Some((key, job)) = state.ready.pop_front() {
@@ -164,7 +197,22 @@ impl Shared {
                 // Jobs behind a busy key come back to `ready` by the thread that runs it.
                 return;
             } else {
-                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                let alone = state.threads.len() == 1;
+                state.idle.push(own.clone());
+                drop(state);
+                match alone {
+                    true => thread::park(),
+                    false => thread::park_timeout(self.keep),
+                }
+                state = lock(&self.state);
+                // Whoever wakes it takes it off the list.
+                if let Some(at) = state.idle.iter().position(|thread| thread.id() == own.id()) {
+                    state.idle.remove(at);
+                    if state.threads.len() > 1 {
+                        state.threads.remove(&own.id());
+                        return;
+                    }
+                }
             }
         }
     }
@@ -187,7 +235,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc;
+    use std::sync::{Barrier, mpsc};
 
     #[test]
     fn a_key_keeps_its_order() {
@@ -227,6 +275,42 @@ mod tests {
         assert_eq!(first, ["beside", "beside"]);
         go.send(()).unwrap();
         assert_eq!(from.iter().filter(|word| *word == "behind").count(), 10);
+    }
+
+    #[test]
+    fn threads_come_with_work_and_go_without() {
+        let pool = Pool::new("test", 4, Duration::from_millis(1), None);
+        pool.shared.start_thread(&mut lock(&pool.shared.state)).unwrap();
+        let count = || lock(&pool.shared.state).threads.len();
+        for round in 0..3 {
+            let all = Arc::new(Barrier::new(5));
+            for _ in 0..4 {
+                let all = Arc::clone(&all);
+                pool.submit(None, move || drop(all.wait()));
+            }
+            // Not before all four have come together.
+            all.wait();
+            assert!(count() <= 4);
+            while count() > 1 {
+                thread::yield_now();
+            }
+            assert!(lock(&pool.shared.state).started <= 4 + 3 * round);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_idle_gets_the_next_job() {
+        let pool = Pool::start("test", 8).unwrap();
+        for _ in 0..50 {
+            while lock(&pool.shared.state).idle.is_empty() {
+                thread::yield_now();
+            }
+            let (to, from) = mpsc::channel();
+            pool.submit(None, move || to.send(thread::current().id()).unwrap());
+            let id = from.recv().unwrap();
+            assert!(lock(&pool.shared.state).threads.contains_key(&id));
+        }
+        assert_eq!(lock(&pool.shared.state).started, 1);
     }
 
     #[test]
