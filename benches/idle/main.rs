@@ -31,6 +31,9 @@ const USAGE: &str = "idle [--program PATH] [--sessions N] [--users N] [--seconds
 /// How long a process may take to come to rest.
 const SETTLE: Duration = Duration::from_secs(3);
 
+/// The server looks every ten seconds whether there is memory to give back.
+const AFTERWARDS: Duration = Duration::from_secs(15);
+
 struct Plan {
     program: Option<PathBuf>,
     sessions: usize,
@@ -106,8 +109,8 @@ fn measure(plan: &Plan) -> Result<(), String> {
         report(&process, plan, count, [logged_in, idle])?;
     }
     drop(clients);
-    pass(SETTLE);
-    println!("\nall closed, {SETTLE:?} later: {:.1} MiB", process.resident()? / 1024.0);
+    pass(AFTERWARDS);
+    println!("\nall closed, {AFTERWARDS:?} later: {:.1} MiB", process.resident()? / 1024.0);
     daemon.down().map(drop).map_err(|e| e.to_string())
 }
 

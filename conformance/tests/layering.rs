@@ -25,6 +25,7 @@ const ARROWS: &[Row] = &[
     // Hashes of certificates are what TLSA records and fingerprints are made of.
     ("core/tls", "", "sha2 thiserror"),
     ("core/config", "mail route tls", "thiserror toml"),
+    ("shells/memory", "", ""),
     ("shells/driver", "machine", "bytes rustls thiserror tracing"),
     ("shells/resolver", "dns machine", "rustix tracing"),
     (
@@ -43,7 +44,7 @@ const ARROWS: &[Row] = &[
     ("shells/relay", "dns machine mail queue smtp tls-client world", "rustls"),
     (
         "shells/daemon",
-        "auth config dns dkim driver imap ldap ldap3 machine mail message queue relay resolver route sasl \
+        "auth config dns dkim driver imap ldap ldap3 machine mail memory message queue relay resolver route sasl \
          smtp tls-client world",
         "arc-swap base64 bytes clap listenfd nix rcgen rpassword rustix rustls rustls-pki-types \
          sd-notify serde serde_json signal-hook socket2 thiserror tracing tracing-journald \

@@ -15,7 +15,7 @@ use signal_hook::iterator::Signals;
 use crate::log::LogFile;
 use crate::server::Server;
 
-/// How often certificate files are looked at.
+/// How often certificate files, and memory that is not needed any more, are looked at.
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Gives up the supplementary groups of root: none of them may open a mailbox. Before any thread.
@@ -66,7 +66,10 @@ pub(crate) fn watch(server: &Arc<Server>, log: LogFile) -> io::Result<()> {
 fn run(server: &Server, log: &LogFile, signals: &Receiver<i32>) {
     loop {
         match signals.recv_timeout(LOOK) {
-            Err(RecvTimeoutError::Timeout) => server.refresh_certificates(),
+            Err(RecvTimeoutError::Timeout) => {
+                server.refresh_certificates();
+                server.give_back_memory();
+            }
             Err(RecvTimeoutError::Disconnected) => return,
             Ok(SIGHUP) => {
                 tell(&[NotifyState::Reloading]);

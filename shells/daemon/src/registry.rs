@@ -36,6 +36,8 @@ pub(crate) struct Registry {
 struct Open {
     next: u64,
     sessions: HashMap<u64, Option<Arc<dyn Stop>>>,
+    /// The most sessions since [`Registry::has_shrunk`] was last true.
+    peak: usize,
     by_address: HashMap<IpAddr, usize>,
     /// Sessions that somebody else began.
     clients: usize,
@@ -48,6 +50,7 @@ impl Open {
     fn enter(&mut self) -> u64 {
         self.next += 1;
         self.sessions.insert(self.next, None);
+        self.peak = self.peak.max(self.sessions.len());
         self.next
     }
 
@@ -110,6 +113,18 @@ impl Registry {
     /// Connections now.
     pub(crate) fn count(&self) -> usize {
         self.lock().sessions.len()
+    }
+
+    /// True when at least half of the connections have gone since this was last true.
+    pub(crate) fn has_shrunk(&self) -> bool {
+        let mut open = self.lock();
+        let now = open.sessions.len();
+        if open.peak == 0 || now * 2 > open.peak {
+            return false;
+        }
+        open.peak = now;
+        open.sessions.shrink_to(now * 2);
+        true
     }
 
     /// Takes no more connections, and tells those that are there to stop.
@@ -231,6 +246,21 @@ mod tests {
         assert_eq!(registry.count(), 5);
         drop((out, _d));
         let _e = registry.admit(ip("127.0.0.1")).unwrap();
+    }
+
+    #[test]
+    fn half_of_them_gone_is_told_once() {
+        let registry = registry();
+        assert!(!registry.has_shrunk());
+        let (a, b, c) = (registry.admit(None), registry.admit(None), registry.admit(None));
+        drop(a);
+        assert!(!registry.has_shrunk());
+        drop(b);
+        assert!(registry.has_shrunk());
+        assert!(!registry.has_shrunk());
+        drop(c);
+        assert!(registry.has_shrunk());
+        assert!(!registry.has_shrunk());
     }
 
     #[test]

@@ -280,6 +280,13 @@ impl Server {
         tracing::info!(target: "waypost", "stopped");
     }
 
+    /// When many sessions have ended, what they had goes back to the system.
+    pub(crate) fn give_back_memory(&self) {
+        if self.registry.has_shrunk() {
+            waypost_memory::give_back();
+        }
+    }
+
     /// Takes up changed certificates.
     pub(crate) fn refresh_certificates(&self) {
         match self.certificates.refresh() {

@@ -43,7 +43,8 @@ pub(crate) enum FetchError {
 
 pub(crate) struct Fetcher {
     ask: Ask,
-    tls: TlsConfig,
+    authorities: Arc<Authorities>,
+    provider: Arc<CryptoProvider>,
     port: u16,
     timeout: Duration,
 }
@@ -68,18 +69,22 @@ impl Resolver for Known {
 impl Fetcher {
     pub(crate) fn new(
         ask: Ask,
-        authorities: &Authorities,
+        authorities: Arc<Authorities>,
         provider: Arc<CryptoProvider>,
         port: u16,
         timeout: Duration,
     ) -> Self {
-        let roots = authorities.certificates().iter();
+        Self { ask, authorities, provider, port, timeout }
+    }
+
+    /// Holds a copy of all certificates, which would be too much for the time between two fetches.
+    fn tls(&self) -> TlsConfig {
+        let roots = self.authorities.certificates().iter();
         let roots: Vec<_> = roots.map(|root| Certificate::from_der(root).to_owned()).collect();
-        let tls = TlsConfig::builder()
+        TlsConfig::builder()
             .root_certs(RootCerts::Specific(Arc::new(roots)))
-            .unversioned_rustls_crypto_provider(provider)
-            .build();
-        Self { ask, tls, port, timeout }
+            .unversioned_rustls_crypto_provider(Arc::clone(&self.provider))
+            .build()
     }
 
     /// Gets the policy of a domain. Blocks, for at most twice the timeout.
@@ -99,7 +104,7 @@ impl Fetcher {
             .timeout_global(Some(self.timeout))
             .user_agent("Waypost")
             .max_idle_connections(0)
-            .tls_config(self.tls.clone())
+            .tls_config(self.tls())
             .build();
         let agent = Agent::with_parts(config, DefaultConnector::default(), Known(addresses));
         let port = if self.port == 443 { String::new() } else { format!(":{}", self.port) };

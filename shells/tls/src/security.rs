@@ -125,7 +125,8 @@ impl Security {
         let sts = settings.mta_sts.then(|| {
             let provider: Arc<CryptoProvider> = Arc::clone(&provider);
             let (port, timeout) = (settings.sts_port, settings.sts_timeout);
-            let fetcher = Fetcher::new(Arc::clone(&ask), &authorities, provider, port, timeout);
+            let fetcher =
+                Fetcher::new(Arc::clone(&ask), Arc::clone(&authorities), provider, port, timeout);
             Sts::new(Arc::clone(&ask), Arc::clone(&clock), fetcher, settings.sts_directory)
         });
         let slots = Slots::new(provider, authorities);

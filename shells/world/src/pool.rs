@@ -286,7 +286,9 @@ mod tests {
             let all = Arc::new(Barrier::new(5));
             for _ in 0..4 {
                 let all = Arc::clone(&all);
-                pool.submit(None, move || drop(all.wait()));
+                pool.submit(None, move || {
+                    all.wait();
+                });
             }
             // Not before all four have come together.
             all.wait();
