@@ -15,6 +15,7 @@ pub mod replay;
 pub mod report;
 pub mod rig;
 pub mod runner;
+pub mod seeds;
 pub mod shells;
 pub mod stage;
 pub mod talk;

@@ -1,6 +1,7 @@
 //! The fuzz targets as ordinary tests: over their corpus, over lines of the sessions, and over
 //! seeded mutations of both.  `fuzz/smoke` runs the same bodies under libFuzzer.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use waypost_conformance::notation::{self, What};
@@ -73,23 +74,85 @@ fn mutate(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
     data
 }
 
+/// The names in a folder of `fuzz`.
+fn files(folder: &str) -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz").join(folder);
+    let entries = fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| !name.starts_with('.')).collect()
+}
+
 #[test]
 fn every_target_stands_its_corpus_and_mutations() {
     let spoken = spoken();
     assert!(spoken.len() > 500, "the sessions are found");
-    for (seed, (name, body)) in (1u64..).zip(waypost_fuzz::TARGETS) {
+    for (seed, (name, _, body)) in (1u64..).zip(waypost_fuzz::TARGETS) {
         let own = corpus(name);
-        for data in own.iter().chain(&spoken) {
+        assert!(!own.is_empty(), "{name} has no corpus");
+        for data in &own {
             body(data);
         }
-        // A target with a corpus of its own takes most mutations from that.
+        // A session takes many runs for one input.
+        let slow = name.ends_with("-session") || name.ends_with("-operations");
+        let rounds = if slow { ROUNDS / 20 } else { ROUNDS };
+        for data in spoken.iter().step_by(if slow { 20 } else { 1 }) {
+            body(data);
+        }
+        // Most mutations are of its own corpus.
         let mut seeds = own.clone();
-        let share = if own.is_empty() { spoken.len() } else { own.len() };
-        seeds.extend(spoken.iter().take(share).cloned());
+        seeds.extend(spoken.iter().take(own.len()).cloned());
         let mut dice = Dice(seed);
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds {
             body(&mutate(&mut dice, &seeds));
         }
-        println!("{name}: {} seeds, {ROUNDS} mutations", own.len() + spoken.len());
+        println!("{name}: {} seeds, {rounds} mutations", own.len());
+    }
+}
+
+/// A target is a line of the table, a program for `cargo fuzz`, a folder of inputs and a line of the
+/// README.
+#[test]
+fn every_target_is_known_everywhere() {
+    let names: BTreeSet<String> =
+        waypost_fuzz::TARGETS.iter().map(|(name, ..)| (*name).to_owned()).collect();
+    assert_eq!(names.len(), waypost_fuzz::TARGETS.len(), "a name stands twice");
+    assert_eq!(files("corpus"), names);
+    let programs: BTreeSet<String> = names.iter().map(|name| format!("{name}.rs")).collect();
+    assert_eq!(files("fuzz_targets"), programs);
+    let read = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz").join(name);
+        fs::read_to_string(path).expect("a text")
+    };
+    let (manifest, readme) = (read("Cargo.toml"), read("README.md"));
+    for name in &names {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name}");
+        assert!(readme.contains(&format!("| `{name}` |")), "{name} is not in the README");
+    }
+    let dictionaries: BTreeSet<String> = waypost_fuzz::TARGETS
+        .iter()
+        .filter(|(_, dictionary, _)| !dictionary.is_empty())
+        .map(|(_, dictionary, _)| format!("{dictionary}.dict"))
+        .collect();
+    assert_eq!(files("dict"), dictionaries);
+}
+
+/// The inputs that come from the sessions are those that the sessions give.
+#[test]
+fn the_corpus_knows_the_sessions() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let seeds =
+        waypost_conformance::seeds::seeds(&waypost_conformance::scripts().expect("scripts"));
+    assert!(seeds.len() > 100);
+    let renew = "cargo run -p waypost-conformance --example fuzz_seeds";
+    for (path, content) in &seeds {
+        let there = fs::read(root.join(path)).unwrap_or_default();
+        assert!(there == *content, "{path} is not what the sessions give: {renew}");
+    }
+    for (name, ..) in waypost_fuzz::TARGETS {
+        for file in files(&format!("corpus/{name}")) {
+            let path = format!("{name}/{file}");
+            let stale = file.starts_with("session-") && !seeds.contains_key(&path);
+            assert!(!stale, "{path} comes from no session any more: {renew}");
+        }
     }
 }

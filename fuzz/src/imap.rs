@@ -1,123 +1,147 @@
-use crate::session;
-use bytes::Bytes;
-use std::sync::Arc;
-use waypost_imap::Config;
-use waypost_imap::server::{
-    Aborted, Appended, Begun, Call, Changes, Committed, Copied, CopyUids, Counted, Counts, Data,
-    Expunged, Flags, Folder, Found, Handle, Listed, LoggedIn, Looked, Managed, Message, ModSeq,
-    OpenMailbox, Opened, Piece, Released, Reply, Server, Stored, Synced, Upload, Watched,
-};
-use waypost_mail::{Account, MailHome, Peer};
-use waypost_message::mime;
+//! What IMAP says, piece by piece.
 
-const TEXT: &[u8] = b"From: a@example.com\r\nSubject: two parts\r\nMIME-Version: 1.0\r\n\
-    Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\none\r\n--b\r\n\
-    Content-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ntwo\r\n--b--\r\n";
+use waypost_imap::syntax::args::{Arg, Ending, args, ending, ending_of_tail};
+use waypost_imap::syntax::command::head;
+use waypost_imap::syntax::fetch::{Item, items};
+use waypost_imap::syntax::flags::{SYSTEM, flags};
+use waypost_imap::syntax::list::{self, matches, status_items};
+use waypost_imap::syntax::mailbox;
+use waypost_imap::syntax::search::{Last, search};
+use waypost_imap::syntax::set::Raw;
 
-/// Any client; with an even first octet it has logged in and selected a mailbox already.
-pub fn session(data: &[u8]) {
-    let Some((kind, rest)) = data.split_first() else { return };
-    let config = Config { implicit_tls: false, plaintext_login: true, ..Config::default() };
-    let config = Arc::new(config);
-    let peer = Peer { ip: [192, 0, 2, 7].into(), port: 40_000, name: None };
-    let mut input = rest.to_vec();
-    if kind % 2 == 0 && !input.is_empty() {
-        input.splice(1..1, *b"x LOGIN u p\r\nx SELECT INBOX\r\n");
+/// A command with its literals: what is read is written in a form that is read to the same, however its
+/// strings are spelled, and so is what the arguments mean to FETCH, SEARCH, LIST, STATUS and STORE.
+pub fn command(data: &[u8]) {
+    let rest = head(data).map_or(data, |head| head.rest);
+    if let Ending::Literal(start, announced) = ending(data) {
+        assert!(start < data.len());
+        assert_eq!(ending_of_tail(data), Ending::Literal(start, announced));
     }
-    session::run(&input, || Server::new(config.clone(), peer.clone()), answer);
+    let Ok(found) = args(rest) else { return };
+    let written = [write(&found, false), write(&found, true)];
+    let last = Last { seq: 7, uid: 4711 };
+    for text in &written {
+        let again = args(text).expect("what is written can be read");
+        assert_eq!(again, found, "{}", text.escape_ascii());
+        assert_eq!(search(&again, last), search(&found, last));
+        assert_eq!(list::list(&again), list::list(&found));
+    }
+    let _ = list::lsub(&found);
+    if let Ok(wanted) = items(&found) {
+        let text = format!("({})", wanted.iter().map(item).collect::<Vec<_>>().join(" "));
+        let again = args(text.as_bytes()).expect("items are arguments");
+        assert_eq!(items(&again).as_ref(), Ok(&wanted), "{text}");
+    }
+    if let Ok(named) = flags(&found) {
+        let system =
+            SYSTEM.iter().filter(|(bit, _)| named.system & bit != 0).map(|(_, name)| *name);
+        let words: Vec<&str> = system.chain(named.keywords.iter().map(|word| &**word)).collect();
+        let text = format!("({})", words.join(" "));
+        assert_eq!(flags(&args(text.as_bytes()).expect("words")).as_ref(), Ok(&named), "{text}");
+    }
+    if let Some(Ok(wanted)) = found.first().and_then(Arg::list).map(status_items) {
+        let text = wanted.iter().map(|item| item.name()).collect::<Vec<_>>().join(" ");
+        assert_eq!(status_items(&args(text.as_bytes()).expect("words")).as_ref(), Ok(&wanted));
+    }
 }
 
-fn account() -> Arc<Account> {
-    let home = MailHome { path: "/home/mail/u/mailbox".into(), uid: 20_000, gid: 20_000 };
-    Arc::new(Account { user: "u".into(), home })
+fn write(args: &[Arg<'_>], literals: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (n, arg) in args.iter().enumerate() {
+        if n > 0 {
+            out.push(b' ');
+        }
+        match arg {
+            Arg::Atom(atom) => out.extend_from_slice(atom),
+            Arg::List(list) => {
+                out.push(b'(');
+                out.extend(write(list, literals));
+                out.push(b')');
+            }
+            Arg::Str(text) if literals || text.iter().any(|c| matches!(c, 0 | b'\r' | b'\n')) => {
+                out.extend(format!("{{{}+}}\r\n", text.len()).bytes());
+                out.extend_from_slice(text);
+            }
+            Arg::Str(text) => {
+                out.push(b'"');
+                for c in text.iter() {
+                    if matches!(c, b'"' | b'\\') {
+                        out.push(b'\\');
+                    }
+                    out.push(*c);
+                }
+                out.push(b'"');
+            }
+        }
+    }
+    out
 }
 
-fn messages() -> Vec<Message> {
-    let message = |n: u8| Message {
-        uid: u32::from(n) * 2,
-        flags: Flags { system: n % 32, keywords: u32::from(n % 4) },
-        recent: n == 3,
+fn item(item: &Item) -> String {
+    let section = match item {
+        Item::Flags => return "FLAGS".into(),
+        Item::Uid => return "UID".into(),
+        Item::InternalDate => return "INTERNALDATE".into(),
+        Item::Size => return "RFC822.SIZE".into(),
+        Item::Envelope => return "ENVELOPE".into(),
+        Item::Body => return "BODY".into(),
+        Item::BodyStructure => return "BODYSTRUCTURE".into(),
+        Item::Section(section) => section,
     };
-    (1..=3).map(message).collect()
+    let Some(inner) = section.label.strip_prefix("BODY") else { return section.label.clone() };
+    let inner = inner.rsplit_once(']').map_or(inner, |(inner, _)| inner);
+    let peek = if section.peek { ".PEEK" } else { "" };
+    let partial =
+        section.partial.map_or(String::new(), |(from, count)| format!("<{from}.{count}>"));
+    format!("BODY{peek}{inner}]{partial}")
 }
 
-fn open() -> OpenMailbox {
-    OpenMailbox {
-        handle: Handle(1),
-        uid_validity: 1_795_334_160,
-        uid_next: 9,
-        now: ModSeq(5),
-        messages: messages(),
-        keywords: Arc::from(["work".into(), "$Label1".into()]),
-        may_add_keywords: true,
+/// A sequence set: what it holds is written in a form that holds the same.
+pub fn set(data: &[u8]) {
+    let Some(raw) = Raw::parse(data) else { return };
+    for last in [0, 1, 7, 4711, u32::MAX - 1] {
+        let set = raw.resolve(last);
+        assert!(set.ranges().windows(2).all(|pair| pair[0].1 + 1 < pair[1].0), "{set}");
+        assert!(set.ranges().iter().all(|(from, to)| 0 < *from && from <= to), "{set}");
+        if !set.is_empty() {
+            let again = Raw::parse(set.to_string().as_bytes()).expect("a set");
+            assert_eq!(again.resolve(last), set);
+            assert_eq!(again.exceeds(last), set.ranges().iter().any(|(_, to)| *to > last));
+        }
+        for (from, to) in set.ranges().iter().take(50) {
+            assert!(set.contains(*from) && set.contains(*to));
+            assert!(!set.contains(from - 1) || *from == 1);
+        }
     }
 }
 
-fn changes() -> Changes {
-    Changes { now: ModSeq(6), uid_next: 9, ..Changes::default() }
-}
-
-fn data(uid: u32) -> Data {
-    let end = TEXT.windows(4).position(|w| w == b"\r\n\r\n").map_or(TEXT.len(), |n| n + 4);
-    Data {
-        uid,
-        date: 1_795_334_160,
-        size: TEXT.len() as u64,
-        header: Bytes::from_static(&TEXT[..end]),
-        structure: Some(Arc::new(mime::scan(TEXT))),
-        // Some come whole, others are asked for.
-        body: (uid % 2 == 0).then(|| Bytes::from_static(TEXT)),
+/// A mailbox name: modified UTF-7 and UTF-8 lead to each other, and `LIST` finds what it should.
+pub fn mailbox(data: &[u8]) {
+    if let Some(name) = mailbox::decode(data) {
+        assert_eq!(mailbox::encode(&name).as_bytes(), data);
+    }
+    let _ = mailbox::mailbox(data);
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let wire = mailbox::encode(text);
+    assert!(wire.bytes().all(|c| matches!(c, b' '..=b'~')), "{wire}");
+    assert_eq!(mailbox::decode(wire.as_bytes()).as_deref(), Some(text));
+    assert!(matches("*", text));
+    let Some((pattern, name)) = text.split_once('\n') else { return };
+    let wild = pattern.bytes().filter(|c| matches!(c, b'*' | b'%')).count();
+    // The oracle takes its time.
+    if wild < 5 && name.len() < 40 && !name.starts_with("INBOX") {
+        assert_eq!(matches(pattern, name), fits(pattern.as_bytes(), name.as_bytes()));
     }
 }
 
-fn answer(call: Call) -> waypost_machine::Answer<Reply> {
-    match call {
-        Call::Login { ticket, credentials, .. } => {
-            let good = !credentials.authcid.is_empty();
-            let outcome = if good { LoggedIn::Accepted(account()) } else { LoggedIn::Denied };
-            ticket.answer(outcome)
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => name.is_empty(),
+        Some((b'*', rest)) => (0..=name.len()).any(|n| fits(rest, &name[n..])),
+        Some((b'%', rest)) => {
+            let most = name.iter().position(|c| *c == b'.').unwrap_or(name.len());
+            (0..=most).any(|n| fits(rest, &name[n..]))
         }
-        Call::List { ticket, .. } => {
-            let folder = |name: &str, special_use| Folder {
-                name: name.into(),
-                selectable: name != "Work",
-                subscribed: name.len() % 2 == 1,
-                special_use,
-            };
-            let names = ["INBOX", "Work", "Work.2026", "Entwürfe"];
-            let mut all: Vec<Folder> = names.iter().map(|name| folder(name, None)).collect();
-            all.push(folder("Sent", Some("Sent")));
-            ticket.answer(Listed(Ok(all)))
-        }
-        Call::Manage { ticket, .. } => ticket.answer(Managed(Ok(()))),
-        Call::Status { ticket, mailboxes, .. } => {
-            let counts = mailboxes.iter().map(|_| Ok(Counts::default())).collect();
-            ticket.answer(Counted(counts))
-        }
-        Call::Open { ticket, .. } => ticket.answer(Opened(Ok(open()))),
-        Call::Sync { ticket, .. } => ticket.answer(Synced(Ok(changes()))),
-        Call::Watch { ticket, .. } => ticket.answer(Watched),
-        Call::Release { ticket, .. } => ticket.answer(Released),
-        Call::Store { ticket, .. } => ticket.answer(Stored(Ok(changes()))),
-        Call::Expunge { ticket, .. } => ticket.answer(Expunged(Ok(changes()))),
-        Call::Copy { ticket, uids, .. } => {
-            let pairs = (1..).zip(uids).map(|(there, here)| (here, there)).collect();
-            ticket.answer(Copied(Ok(CopyUids { uid_validity: 1_795_334_161, pairs })))
-        }
-        Call::Read { ticket, uids, .. } => {
-            ticket.answer(Looked(Ok(uids.into_iter().map(data).collect())))
-        }
-        Call::Body { ticket, from, len, .. } => {
-            let from = TEXT.len().min(usize::try_from(from).unwrap_or(usize::MAX));
-            let to = TEXT.len().min(from.saturating_add(len as usize));
-            ticket.answer(Piece(Ok(Bytes::from_static(&TEXT[from..to]))))
-        }
-        Call::Search { ticket, view, .. } => {
-            ticket.answer(Found(Ok(view.iter().map(|m| m.uid).collect())))
-        }
-        Call::Begin { ticket, .. } => ticket.answer(Begun(Ok(Upload(1)))),
-        Call::Append { ticket, .. } => ticket.answer(Appended(Ok(()))),
-        Call::Commit { ticket, .. } => ticket.answer(Committed(Ok((1_795_334_160, 9)))),
-        Call::Abort { ticket, .. } => ticket.answer(Aborted),
+        Some((c, rest)) => name.split_first().is_some_and(|(d, more)| c == d && fits(rest, more)),
     }
 }

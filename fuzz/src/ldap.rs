@@ -1,6 +1,7 @@
 use waypost_ldap::attrs::Accounts;
-use waypost_ldap::template::{FilterTemplate, Language, Subject, Values};
-use waypost_ldap::{Dn, Filter, Table, ldif, url::Url};
+use waypost_ldap::table::Step;
+use waypost_ldap::template::{DnTemplate, FilterTemplate, Language, Subject, Values};
+use waypost_ldap::{Dn, Entry, Filter, Outcome, Table, ldif, url::Url};
 
 /// A filter that parses is printed in a form that parses to the same; matching it never panics.
 pub fn filter(data: &[u8]) {
@@ -12,14 +13,45 @@ pub fn filter(data: &[u8]) {
         entry.push("uidNumber", "1");
         let _ = filter.matches(&entry);
     }
-    // The first line is a template, the rest a key: the key does not change the shape.
+}
+
+/// The shape of a filter or a name is known before any value is: whatever the key, a template becomes
+/// the same tree, with the same attributes, and what is printed of it reads back. The first line is the
+/// template, the rest the key.
+pub fn template(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
     let Some((template, key)) = text.split_once('\n') else { return };
-    let Ok(template) = FilterTemplate::parse(template, Language::Query) else { return };
-    let filled = |key: &str| template.fill(&Values::of(Subject::address(key)));
-    if let Some(filter) = filled(key) {
-        let read = Filter::parse(&filter.to_string()).expect("what is printed reads back");
-        assert_eq!(read, filter);
+    let harmless = Subject::address("user@mail.example.com");
+    for language in [Language::Query, Language::User] {
+        let subject = match language {
+            Language::Query => Subject::address(key),
+            _ => Subject::user(key),
+        };
+        if let Ok(template) = FilterTemplate::parse(template, language)
+            && let Some(filled) = template.fill(&Values::of(subject))
+        {
+            let read = Filter::parse(&filled.to_string()).expect("what is printed reads back");
+            assert_eq!(read, filled, "{filled}");
+            if let Some(other) = template.fill(&Values::of(harmless)) {
+                assert_eq!(shape(&read), shape(&other), "{filled}");
+            }
+        }
+        if let Ok(template) = DnTemplate::parse(template, language)
+            && let Some(filled) = template.fill(&Values::of(subject))
+        {
+            let read = Dn::parse(&filled.to_string()).expect("what is printed reads back");
+            assert_eq!(read, filled, "{filled}");
+            if let Some(other) = template.fill(&Values::of(harmless)) {
+                let nothing = |dn: &Dn| dn.map(&mut |_| Some(()));
+                assert_eq!(nothing(&read), nothing(&other), "{filled}");
+            }
+        }
     }
+}
+
+/// A filter without its values.
+fn shape(filter: &Filter) -> Option<Filter<()>> {
+    filter.map(&mut |_| Some(()))
 }
 
 /// A name that parses is printed in a form that parses to the same.
@@ -28,7 +60,10 @@ pub fn dn(data: &[u8]) {
     if let Ok(dn) = Dn::parse(text) {
         assert_eq!(Dn::parse(&dn.to_string()).as_ref(), Ok(&dn));
     }
-    let _ = Url::parse(text);
+    if let Ok(url) = Url::parse(text) {
+        assert_eq!(Filter::parse(&url.filter.to_string()).as_ref(), Ok(&url.filter));
+        assert_eq!(Dn::parse(&url.dn.to_string()).as_ref(), Ok(&url.dn));
+    }
 }
 
 /// Entries that parse are written in a form that parses to the same.
@@ -38,14 +73,71 @@ pub fn entries(data: &[u8]) {
     }
 }
 
-/// Settings files: an answer for any text.
-pub fn settings(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(table) = Table::parse("fuzz", text) {
-        let _ = table.lookup("user@mail.example.com").step();
+/// Settings of a table, a key, and what the directory holds, cut by NUL: a lookup ends, with values
+/// or with an error, and no search is made that a filter of the settings would not make.
+pub fn table(data: &[u8]) {
+    let mut parts = data.splitn(3, |byte| *byte == 0);
+    let mut part = || parts.next().unwrap_or_default();
+    let (Ok(settings), Ok(key)) = (std::str::from_utf8(part()), std::str::from_utf8(part())) else {
+        return;
+    };
+    let entries = ldif::parse(part()).unwrap_or_default();
+    let table = match Table::parse("fuzz", settings) {
+        Ok(table) => table,
+        Err(problems) => return assert!(!problems.0.is_empty()),
+    };
+    for mut lookup in [table.lookup(key), table.exists(key)] {
+        let mut searches = 0;
+        loop {
+            match lookup.step() {
+                Step::Search(search) => {
+                    searches += 1;
+                    assert!(searches <= 2_000, "it searches for ever");
+                    lookup.answer(outcome(&entries, searches, search.size_limit));
+                }
+                Step::Done(found) => break drop(found),
+            }
+        }
     }
-    if let Ok(accounts) = Accounts::parse("fuzz", text) {
-        let _ = (accounts.bind_as("user"), accounts.user_search("user"));
+}
+
+/// All entries there are; sometimes there is more, or no base.
+fn outcome(entries: &[Entry], searches: usize, limit: u32) -> Outcome {
+    let limit = usize::try_from(limit).expect("fits");
+    match entries {
+        [] if searches % 2 == 0 => Outcome::NoSuchBase,
+        [] => Outcome::all(Vec::new()),
+        _ if (1..entries.len()).contains(&limit) => {
+            Outcome::Entries { entries: entries[..limit].to_vec(), more: true }
+        }
+        _ => Outcome::all(entries.to_vec()),
+    }
+}
+
+/// Settings of accounts, as Dovecot writes them, a user, and what the directory holds, cut by NUL: the
+/// searches for any user have one shape, and every entry gives fields.
+pub fn accounts(data: &[u8]) {
+    let mut parts = data.splitn(3, |byte| *byte == 0);
+    let mut part = || parts.next().unwrap_or_default();
+    let (Ok(settings), Ok(user)) = (std::str::from_utf8(part()), std::str::from_utf8(part()))
+    else {
+        return;
+    };
+    let accounts = match Accounts::parse("fuzz", settings) {
+        Ok(accounts) => accounts,
+        Err(problems) => return assert!(!problems.0.is_empty()),
+    };
+    let _ = (accounts.bind_as(user), accounts.iterate());
+    let searches = |user| [accounts.user_search(user), accounts.password_search(user)];
+    for pair in searches(user).iter().zip(&searches("user@example.com")) {
+        if let (Some(search), Some(other)) = pair {
+            assert_eq!(shape(&search.filter), shape(&other.filter), "{}", search.filter);
+        }
+    }
+    for entry in ldif::parse(part()).unwrap_or_default() {
+        let fields = accounts.user_fields(user, &entry);
+        assert!(fields.iter().all(|(name, _)| fields.get(name).is_some()));
+        let _ = (accounts.password_fields(user, &entry), accounts.iterated_user(&entry));
     }
 }
 

@@ -1,6 +1,6 @@
 use waypost_maildir::name::{self, Info};
 use waypost_maildir::sync::{Dir, Listing, plan};
-use waypost_maildir::{Folder, Keywords, Subscriptions, UidList};
+use waypost_maildir::{Folder, Keywords, Subscriptions, UidList, uidvalidity};
 
 /// Flags put into a file name are read back, and the base stays.
 pub fn file_name(data: &[u8]) {
@@ -55,6 +55,17 @@ pub fn keywords(data: &[u8]) {
     let keywords = Keywords::parse(data);
     for (index, name) in keywords.iter() {
         assert_eq!(keywords.name(index), Some(name));
+        assert!(keywords.find(name).is_some_and(|first| first <= index));
+    }
+    let printed: String = keywords.iter().map(|(n, name)| format!("{n} {name}\n")).collect();
+    assert!(Keywords::parse(printed.as_bytes()).iter().eq(keywords.iter()), "{printed}");
+    if let Some(value) = uidvalidity::parse(data) {
+        assert_eq!(uidvalidity::parse(uidvalidity::text(value).as_bytes()), Some(value));
+    }
+    if let Some(value) = uidvalidity::parse_file_name(data) {
+        let name = uidvalidity::file_name(value);
+        assert_eq!(uidvalidity::parse_file_name(name.as_bytes()), Some(value));
+        assert!(uidvalidity::next(value) != value);
     }
 }
 

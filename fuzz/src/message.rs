@@ -1,9 +1,12 @@
+use waypost_message::content::{ContentType, Disposition, encoding, languages};
 use waypost_message::crlf::{Converter, crlf_size, to_crlf};
 use waypost_message::encoded::{Transfer, TransferDecoder, decode_words};
-use waypost_message::header::Names;
+use waypost_message::header::{self, Names};
 use waypost_message::mime::{Scanner, scan};
 use waypost_message::section::{self, Text};
+use waypost_message::submission::{self, Additions};
 use waypost_message::text::Needle;
+use waypost_message::trace::trace;
 use waypost_message::{date, envelope, print, text};
 
 /// However a message is cut, its structure is the same; positions are right and nest.
@@ -22,6 +25,12 @@ pub fn structure(data: &[u8]) {
         assert!(part.header <= part.body && part.body <= part.end);
         if let Some(parent) = part.parent {
             assert!(whole[parent].body <= part.header && part.end <= whole[parent].end);
+        }
+        if let Some(next) = part.next {
+            assert!(part.end <= whole[next].header && whole[next].parent == part.parent);
+        }
+        if let Some(child) = part.first_child {
+            assert!(part.body <= whole[child].header);
         }
     }
     let mut out = Vec::new();
@@ -73,7 +82,53 @@ pub fn header(data: &[u8]) {
     let all =
         section::filter(data, &names, true).len() + section::filter(data, &names, false).len();
     assert!(all <= crlf_size(data) as usize + 8);
-    let _ = section::find(&scan(data), &[1], &Text::HeaderFields(names));
+    let structure = scan(data);
+    for numbers in [&[][..], &[1], &[2], &[1, 1], &[1, 2, 1]] {
+        for text in [Text::All, Text::Header, Text::Mime, Text::Text] {
+            let range = section::find(&structure, numbers, &text).range();
+            assert!(range.start <= range.end && range.end <= structure.size());
+        }
+    }
+    let _ = section::find(&structure, &[1], &Text::HeaderFields(names));
+}
+
+/// The header of a submitted message gets what it lacks and loses what it must, once and for all; its
+/// other octets stay, and its way is read.
+pub fn submission(data: &[u8]) {
+    let block = header::block(data);
+    let additions = Additions {
+        date: date::DateTime { seconds: 1_795_334_005, offset: 60 },
+        message_id: "<4gNew@mail.example.com>",
+        from: "mail001@example.com",
+    };
+    let edits = submission::edits(block, &additions);
+    let edited = submission::apply(block, &edits);
+    let again = submission::edits(&edited, &additions);
+    assert_eq!(again, [], "{}", edited.escape_ascii());
+    let count = |block: &[u8], name: &[u8]| header::fields(block).filter(|f| f.is(name)).count();
+    for name in [&b"Date"[..], b"From", b"Message-ID"] {
+        assert_eq!(count(&edited, name), count(block, name).max(1));
+    }
+    assert_eq!(count(&edited, b"Bcc") + count(&edited, b"Resent-Bcc"), 0);
+    assert_eq!(count(&edited, b"Received"), count(block, b"Received"));
+    let way = trace(&edited, "mail000@example.com");
+    assert_eq!(way, trace(block, "mail000@example.com"));
+    assert_eq!(way.hops, count(block, b"Received"));
+}
+
+/// Content-Type, Content-Disposition and their like: what a header says is shown in a form that IMAP
+/// clients can read, whatever it is.
+pub fn content(data: &[u8]) {
+    let content = ContentType::parse(data);
+    assert!(content.is(&content.kind, &content.subtype));
+    for parameter in &content.parameters {
+        assert!(content.parameter(&parameter.name).is_some());
+    }
+    let _ = (Disposition::parse(data), encoding(data), languages(data));
+    let mut out = Vec::new();
+    print::string(data, &mut out);
+    print::nstring(Some(data), &mut out);
+    assert!(!out.is_empty());
 }
 
 /// A body decodes to the same however it is cut.

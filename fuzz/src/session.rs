@@ -1,108 +1,81 @@
-//! Any bytes from a client to a machine whose calls are answered at once: it ends, waits for
-//! something, and says the same however its input was cut.
+//! The laws L1 to L12 over a session and any input: the first octet chooses settings, the second one
+//! whatever is left open (how the input is cut, when answers come), the rest is what the peer sends.
+//! Parts that are cut by [`HANDSHAKE`] have a handshake between them.
 
-use bytes::Bytes;
-use waypost_machine::{Answer, Input, Limits, Machine, Now, Protocol, Session, Step, TlsInfo};
+use waypost_laws::{Broken, Script, Subject};
+use waypost_machine::{Answer, Ledger, Now, Protocol, Why};
 
-/// What a session said, in clear and after each handshake.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Transcript {
-    said: Vec<u8>,
-    handshakes: usize,
-    closed: bool,
+/// Between what comes before a handshake and what comes after it.
+const HANDSHAKE: u8 = 0x1e;
+
+type Notice<S> = <<S as Subject>::Protocol as Protocol>::Notice;
+type Reply<S> = <<S as Subject>::Protocol as Protocol>::Reply;
+
+/// What [`crate::operations`] needs beyond a subject of the laws.
+pub(crate) trait Play: Subject {
+    /// Something happens in the world, of which the session may hear.
+    fn happen(&self, world: &mut Self::World, what: u8) -> Option<Notice<Self>> {
+        let _ = (world, what);
+        None
+    }
+
+    /// An answer to a call that this session never made, from a ledger that is far ahead of it.
+    fn unknown(&self, ledger: &mut Ledger) -> Answer<Reply<Self>>;
+
+    /// A look at what has come of it, after the end.
+    fn check(&self, world: &Self::World, end: &Ended<'_, Self::Protocol>);
 }
 
-/// Runs a session twice, with whole input and with input cut by the first octet of `data`.
-pub(crate) fn run<P: Protocol>(
+/// How a session ended.
+pub(crate) struct Ended<'a, P: Protocol> {
+    pub(crate) protocol: &'a P,
+    pub(crate) now: Now,
+    pub(crate) why: Why,
+    pub(crate) sent: &'a [u8],
+    /// No call was given up.
+    pub(crate) whole: bool,
+}
+
+/// All laws.
+pub(crate) fn all<S: Subject>(data: &[u8], subject: impl Fn(u8) -> S) {
+    check(data, subject, waypost_laws::all);
+}
+
+/// Those that hold also where it matters when the peer speaks.
+pub(crate) fn most<S: Subject>(data: &[u8], subject: impl Fn(u8) -> S) {
+    check(data, subject, |subject, script, choices| {
+        waypost_laws::lateness(subject, script, choices)?;
+        waypost_laws::patience(subject, script, choices)?;
+        waypost_laws::injection(subject, script, choices)?;
+        waypost_laws::robustness(subject, script, choices)?;
+        waypost_laws::ticks(subject, script, choices)
+    });
+}
+
+fn check<S: Subject>(
     data: &[u8],
-    start: impl Fn() -> P,
-    answer: impl Fn(P::Call) -> Answer<P::Reply>,
+    subject: impl Fn(u8) -> S,
+    laws: impl Fn(&S, &Script, &[u8]) -> Result<(), Broken>,
 ) {
-    let Some((whole, cut)) = twice(data, start, answer) else { return };
-    // What is cut at STARTTLS decides whether clear text was waiting behind it.
-    if whole.handshakes == 0 && cut.handshakes == 0 {
-        assert_eq!(
-            String::from_utf8_lossy(&whole.said),
-            String::from_utf8_lossy(&cut.said),
-            "cutting the input changes the output"
-        );
-        assert_eq!(whole, cut);
+    let [settings, seed, text @ ..] = data else { return };
+    let parts = text.splitn(3, |byte| *byte == HANDSHAKE).map(<[u8]>::to_vec);
+    let script = match settings & 0x80 {
+        0 => Script::eof(parts),
+        _ => Script::silence(parts),
+    };
+    if let Err(broken) = laws(&subject(settings & 0x7f), &script, &choices(*seed)) {
+        panic!("{broken}");
     }
 }
 
-/// The same for a protocol that works on several requests at once: an answer comes before or after the
-/// next line, as the input was cut, and what is said may differ. It still ends, and waits for something.
-pub(crate) fn run_unordered<P: Protocol>(
-    data: &[u8],
-    start: impl Fn() -> P,
-    answer: impl Fn(P::Call) -> Answer<P::Reply>,
-) {
-    twice(data, start, answer);
-}
-
-fn twice<P: Protocol>(
-    data: &[u8],
-    start: impl Fn() -> P,
-    answer: impl Fn(P::Call) -> Answer<P::Reply>,
-) -> Option<(Transcript, Transcript)> {
-    let (cut, input) = data.split_first()?;
-    let whole = play(start(), input, usize::MAX, &answer);
-    let cut = play(start(), input, 1 + usize::from(*cut) % 61, &answer);
-    Some((whole, cut))
-}
-
-fn play<P: Protocol>(
-    protocol: P,
-    input: &[u8],
-    size: usize,
-    answer: &impl Fn(P::Call) -> Answer<P::Reply>,
-) -> Transcript {
-    let mut now = Now::default();
-    let mut session = Session::new(now, protocol, Limits::default());
-    let mut transcript = Transcript::default();
-    let mut rest = Bytes::copy_from_slice(input);
-    let mut ended = false;
-    // Far more steps than any input of this size needs.
-    for _ in 0..100_000 + input.len() * 100 {
-        match session.poll(4_096) {
-            Step::Send(bytes) => {
-                assert!(bytes.len() <= 4_096, "more than there was room for");
-                transcript.said.extend_from_slice(&bytes);
-            }
-            Step::Call(call) => session.handle(now, Input::Answer(answer(call))),
-            Step::Cancel(_) | Step::Fact(_) => {}
-            Step::Secure(_) => {
-                transcript.handshakes += 1;
-                session.handle(now, Input::Secured(TlsInfo::default()));
-            }
-            Step::Close(_) => {
-                transcript.closed = true;
-                return transcript;
-            }
-            Step::Wait(wait) => {
-                if wait.read > 0 && !rest.is_empty() {
-                    let piece = rest.split_to(rest.len().min(wait.read).min(size));
-                    session.handle(now, Input::Bytes(piece));
-                } else if let Some(until) = wait.until.filter(|_| !ended || !rest.is_empty()) {
-                    if rest.is_empty() {
-                        ended = true;
-                        session.handle(now, Input::Eof);
-                    } else {
-                        assert!(until > now.mono, "it waits for a time that has passed");
-                        now.mono = until;
-                        session.handle(now, Input::Tick);
-                    }
-                } else if !ended {
-                    assert!(rest.is_empty(), "it waits for nothing");
-                    ended = true;
-                    session.handle(now, Input::Eof);
-                } else {
-                    let until = wait.until.expect("after the end it still waits for something");
-                    now.mono = until;
-                    session.handle(now, Input::Tick);
-                }
-            }
-        }
-    }
-    panic!("the session does not end");
+/// Choices from a seed; fewer for a smaller one.
+fn choices(seed: u8) -> Vec<u8> {
+    let mut state = u64::from(seed) | 1 << 32;
+    let next = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 24).to_le_bytes()[0]
+    };
+    (0..seed).map(next).collect()
 }

@@ -1,142 +1,137 @@
-use crate::session;
-use bytes::Bytes;
-use std::sync::Arc;
-use waypost_machine::{Input, Limits, Machine, Now, Session, Step, TlsInfo};
-use waypost_mail::{Address, Body, Delivery, Domain, MailHome, Peer, ReversePath, Target, Verdict};
-use waypost_sasl::{Mechanism, Verified};
-use waypost_smtp::client::{
-    self, Client, Disposition, Mail, Next, Outcome, Read, Remote, Reported, To,
-};
-use waypost_smtp::server::{
-    Aborted, Appended, BareNewline, Begun, Call, Committed, Config, MessageId, Reply, Server,
+//! What SMTP says, piece by piece.
+
+use std::ops::Range;
+
+use waypost_mail::{Body, Domain, Notify, Ret};
+use waypost_smtp::body::{Bare, Piece, Scanner};
+use waypost_smtp::syntax::{
+    MailParams, Path, RcptParams, after_keyword, decode_xtext, encode_utf8_xtext, encode_xtext,
+    mail_params, path, rcpt_params, split_verb,
 };
 
-/// Any client; the second octet chooses settings.
-pub fn session(data: &[u8]) {
-    let Some((settings, rest)) = data.split_first() else { return };
-    let domain = Domain::parse("mail.example.com").expect("a domain");
-    let mut config = Config::new(domain);
-    config.mechanisms = vec![Mechanism::Plain, Mechanism::Login];
-    config.auth_in_clear = settings & 1 == 0;
-    config.message_size_limit = 1_000;
-    config.recipient_limit = 5;
-    if settings & 2 == 0 {
-        config.bare_newline = BareNewline::Reject;
+/// A command line: paths and parameters that parse are written in a form that parses to the same.
+pub fn command(data: &[u8]) {
+    let Ok(line) = std::str::from_utf8(data) else { return };
+    let (verb, rest) = split_verb(line);
+    assert!(line.len() >= verb.len() + rest.len());
+    let origin = Domain::parse("mail.example.com").expect("a domain");
+    for keyword in ["FROM", "TO"] {
+        let Some(text) = after_keyword(rest, keyword) else { continue };
+        let Ok((found, parameters)) = path(text, &origin) else { continue };
+        if let Path::Address(address) = &found {
+            let text = format!("<{address}> X");
+            assert_eq!(path(&text, &origin), Ok((found.clone(), "X")), "{text}");
+        }
+        for utf8 in [true, false] {
+            if let Ok(found) = mail_params(parameters, utf8) {
+                let again = mail(&found);
+                assert_eq!(mail_params(&again, utf8).as_ref(), Ok(&found), "{again}");
+            }
+        }
+        if let Ok(found) = rcpt_params(parameters) {
+            let again = rcpt(&found);
+            assert_eq!(rcpt_params(&again).as_ref(), Ok(&found), "{again}");
+        }
     }
-    let config = Arc::new(config);
-    let peer = Peer { ip: [192, 0, 2, 7].into(), port: 40_000, name: None };
-    session::run(rest, || Server::new(config.clone(), peer.clone()), answer);
+    let printable = !line.contains(char::is_control);
+    assert_eq!(decode_xtext(&encode_xtext(line)).as_deref(), printable.then_some(line));
+    assert!(encode_utf8_xtext(line, false).is_ascii());
+    let _ = decode_xtext(line);
 }
 
-fn answer(call: Call) -> waypost_machine::Answer<Reply> {
-    match call {
-        Call::Authenticate { credentials, ticket, .. } => {
-            let good = credentials.authcid.len() % 2 == 0;
-            let user = credentials.authcid;
-            ticket.answer(if good { Verified::Accepted(user) } else { Verified::Denied })
-        }
-        Call::Recipient { recipient, ticket, .. } => ticket.answer(accept(recipient)),
-        Call::Begin { ticket, .. } => {
-            ticket.answer(Begun::Ready { message: MessageId(1), queue_id: "4gXyZ1abcd".into() })
-        }
-        Call::Append { ticket, chunks, .. } => {
-            assert!(chunks.iter().all(|c| !c.is_empty()), "an empty piece of a message");
-            ticket.answer(Appended::Done)
-        }
-        Call::Commit { ticket, .. } => ticket.answer(Committed::Done),
-        Call::Abort { ticket, .. } => ticket.answer(Aborted),
+fn mail(params: &MailParams) -> String {
+    let mut text = String::new();
+    if let Some(size) = params.size {
+        text += &format!(" SIZE={size}");
     }
-}
-
-fn accept(to: Address) -> Verdict {
-    let home = MailHome { path: "/home/mail/u/mailbox".into(), uid: 20_000, gid: 20_000 };
-    Verdict::Accept(vec![Delivery { orig_to: to.clone(), to, target: Target::Maildir(home) }])
-}
-
-/// Any host for a client: it ends with one outcome, and nothing counts as delivered that the host
-/// has not said yes to. The first octet chooses how the input is cut.
-pub fn client(data: &[u8]) {
-    let Some((cut, input)) = data.split_first() else { return };
-    let to = |text: &str| To {
-        address: Address::parse(text).expect("an address"),
-        notify: None,
-        orcpt: None,
+    text += match params.body {
+        Body::SevenBit => "",
+        Body::EightBitMime => " BODY=8BITMIME",
     };
-    let mail = Mail {
-        id: 1,
-        sender: ReversePath::Null,
-        recipients: vec![to("a@remote.test"), to("b@remote.test")],
-        size: 25,
-        body: Body::SevenBit,
-        smtputf8: false,
-        utf8_header: false,
-        ret: None,
-        envid: None,
+    text += if params.smtputf8 { " SMTPUTF8" } else { "" };
+    text += match params.ret {
+        None => "",
+        Some(Ret::Full) => " RET=FULL",
+        Some(Ret::Headers) => " RET=HDRS",
     };
-    let remote = Remote {
-        name: "mx.remote.test".into(),
-        ip: [192, 0, 2, 25].into(),
-        port: 25,
-        nexthop: "remote.test".into(),
-        best: true,
-    };
-    let config = Arc::new(client::Config::new("mail.example.com"));
-    let mut now = Now::default();
-    let mut session =
-        Session::new(now, Client::new(config, remote, Arc::new(mail)), Limits::default());
-    let size = 1 + usize::from(*cut) % 61;
-    let mut rest = Bytes::copy_from_slice(input);
-    let mut outcomes = Vec::new();
-    for _ in 0..100_000 + input.len() * 10 {
-        match session.poll(4_096) {
-            Step::Call(call) => {
-                let answer = send(call, &mut outcomes);
-                session.handle(now, Input::Answer(answer));
-            }
-            Step::Secure(_) => session.handle(now, Input::Secured(TlsInfo::default())),
-            Step::Send(_) | Step::Cancel(_) | Step::Fact(_) => {}
-            Step::Close(why) => {
-                outcomes.extend(session.protocol().unfinished(now, why, None));
-                return check(&outcomes);
-            }
-            Step::Wait(wait) if wait.read > 0 && !rest.is_empty() => {
-                let piece = rest.split_to(rest.len().min(wait.read).min(size));
-                session.handle(now, Input::Bytes(piece));
-            }
-            Step::Wait(wait) => {
-                let until = wait.until.expect("a client always waits for a time");
-                assert!(until > now.mono, "it waits for a time that has passed");
-                now.mono = until;
-                session.handle(now, Input::Tick);
-            }
-        }
+    if let Some(envid) = &params.envid {
+        text += &format!(" ENVID={}", encode_xtext(envid));
     }
-    panic!("the session does not end");
+    text
 }
 
-fn send(call: client::Call, outcomes: &mut Vec<Outcome>) -> waypost_machine::Answer<client::Reply> {
-    match call {
-        client::Call::Read { from, ticket, .. } => {
-            let body = Bytes::from_static(b"Subject: x\r\n\r\n.\r\nHello.\r\n");
-            let from = usize::try_from(from).expect("within the body");
-            ticket.answer(Read::Block { bytes: body.slice(from..), end: true })
-        }
-        client::Call::Report { outcome, ticket } => {
-            outcomes.push(*outcome);
-            ticket.answer(Reported)
-        }
-        client::Call::NextMessage { ticket } => ticket.answer(Next::Quit),
+fn rcpt(params: &RcptParams) -> String {
+    let mut text = String::new();
+    if let Some(Notify { success, failure, delay }) = params.notify {
+        let words = [(success, "SUCCESS"), (failure, "FAILURE"), (delay, "DELAY")];
+        let words: Vec<&str> = words.iter().filter(|(is, _)| *is).map(|(_, word)| *word).collect();
+        let words = if words.is_empty() { "NEVER".to_owned() } else { words.join(",") };
+        text += &format!(" NOTIFY={words}");
+    }
+    if let Some((kind, address)) = &params.orcpt {
+        // The type utf-8 is passed on as it is.
+        let utf8 = kind.eq_ignore_ascii_case("utf-8");
+        let address = if utf8 { address.to_string() } else { encode_xtext(address) };
+        text += &format!(" ORCPT={kind};{address}");
+    }
+    text
+}
+
+/// What one scanner made of a text.
+#[derive(Debug, PartialEq, Eq)]
+struct Scanned {
+    body: Vec<u8>,
+    used: usize,
+    ended: bool,
+    bare: Option<Bare>,
+}
+
+/// The octets between DATA and its end, or of chunks: however they are cut the same comes out, without
+/// a line end that is none, and the end is the first CRLF.CRLF.
+pub fn body(data: &[u8]) {
+    let Some((cut, text)) = data.split_first() else { return };
+    let width = 1 + usize::from(*cut) % 61;
+    for scanner in [Scanner::data, Scanner::chunks] {
+        let whole = scan(scanner(), text.len().max(1), text);
+        assert_eq!(scan(scanner(), width, text), whole);
+        let feeds = whole.body.iter().filter(|byte| matches!(byte, b'\r' | b'\n')).count();
+        let pairs = whole.body.windows(2).filter(|pair| pair == b"\r\n").count();
+        let last = usize::from(whole.body.ends_with(b"\r"));
+        assert_eq!(feeds, pairs * 2 + last, "a line end that is none");
+    }
+    let whole = scan(Scanner::data(), text.len().max(1), text);
+    let from_start = [b"\r\n", text].concat();
+    let end = from_start.windows(5).position(|five| five == b"\r\n.\r\n");
+    assert_eq!(whole.ended, end.is_some());
+    let Some(end) = end else { return };
+    assert_eq!(whole.used, end + 3);
+    if whole.bare.is_none() {
+        assert_eq!(whole.body, unstuffed(&from_start[2..end + 2]));
     }
 }
 
-fn check(outcomes: &[Outcome]) {
-    let [outcome] = outcomes else { panic!("{} outcomes", outcomes.len()) };
-    assert_eq!(outcome.recipients.len(), 2);
-    for recipient in &outcome.recipients {
-        match recipient {
-            Disposition::Delivered(reply) => assert!(reply.is_success(), "{reply:?}"),
-            Disposition::Deferred(trouble) => assert_eq!(trouble.status.0, 4, "{trouble:?}"),
-            Disposition::Bounced(trouble) => assert_eq!(trouble.status.0, 5, "{trouble:?}"),
+fn scan(mut scanner: Scanner, width: usize, text: &[u8]) -> Scanned {
+    let (mut body, mut used) = (Vec::new(), 0);
+    for chunk in text.chunks(width) {
+        let scanned = scanner.scan(chunk, |piece| body.extend_from_slice(octets(chunk, &piece)));
+        used += scanned.used;
+        if scanned.ended {
+            return Scanned { body, used, ended: true, bare: scanner.bare() };
         }
     }
+    scanner.finish(|piece| body.extend_from_slice(octets(b"", &piece)));
+    Scanned { body, used, ended: false, bare: scanner.bare() }
+}
+
+fn octets<'a>(chunk: &'a [u8], piece: &Piece) -> &'a [u8] {
+    match piece {
+        Piece::Slice(Range { start, end }) => &chunk[*start..*end],
+        Piece::Text(text) => text,
+    }
+}
+
+/// Whole lines, without the dots before them.
+fn unstuffed(lines: &[u8]) -> Vec<u8> {
+    let lines = lines.split_inclusive(|byte| *byte == b'\n');
+    lines.flat_map(|line| line.strip_prefix(b".").unwrap_or(line)).copied().collect()
 }

@@ -121,6 +121,8 @@ impl Srs {
             format!("SRS1={}={domain}={rest}", hash_of(secret, &[domain, rest], length))
         } else if let Some(rest) = behind(local, "SRS1") {
             let (_, first, rest) = parts(rest)?;
+            // Nothing would come back there.
+            Domain::parse(first)?;
             format!("SRS1={}={first}={rest}", hash_of(secret, &[first, rest], length))
         } else {
             let stamp = stamp(day);
@@ -278,6 +280,12 @@ mod tests {
         ] {
             assert_eq!(reverse(from), to.map(ToString::to_string), "{from}");
         }
+    }
+
+    #[test]
+    fn what_could_not_come_back_is_not_rewritten() {
+        let sender = "SRS1=X=o~her.test==opaque@otherdomain.com";
+        assert_eq!(forward(sender), Err(SrsError::NotSrs));
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub fn edits(block: &[u8], additions: &Additions<'_>) -> Vec<Edit> {
     let (mut date, mut message_id, mut from) = (false, false, false);
     let (mut at, mut unfinished) = (0, false);
     for field in fields(block) {
+        if field.whole == b"\r" {
+            // The beginning of an empty line.
+            break;
+        }
         let end = at + field.whole.len();
         date |= field.is(b"Date");
         message_id |= field.is(b"Message-ID");
@@ -142,6 +146,8 @@ mod tests {
         assert!(submitted("\r\n").ends_with("Message-ID: <4gNew@mail.example.com>\r\n\r\n"));
         assert!(submitted("To: a").starts_with("To: a\r\nDate: "));
         assert!(submitted("Bcc: a").starts_with("Date: "));
+        // Not behind an empty line, be it half of one.
+        assert!(submitted("To: a\n\r").ends_with("mail.example.com>\n\r"));
         let evil = Additions { from: "a\r\nX: y@b", ..ADDITIONS };
         let block = apply(b"\r\n", &edits(b"\r\n", &evil));
         assert_eq!(fields(&block).count(), 3);

@@ -163,12 +163,14 @@ fn notify(value: &str) -> Option<Notify> {
 
 fn orcpt(value: &str) -> Option<(Box<str>, Box<str>)> {
     let (kind, address) = value.split_once(';')?;
-    if kind.is_empty() || address.is_empty() {
+    // The type is an atom, and goes into commands and reports as it is.
+    let atom = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\".[]".contains(c);
+    if kind.is_empty() || !kind.chars().all(atom) || address.is_empty() {
         return None;
     }
     // The type utf-8 has an encoding of its own (RFC 6533 3), which is passed on as it is.
     let address = if kind.eq_ignore_ascii_case("utf-8") {
-        address.into()
+        (!address.contains(char::is_control)).then(|| address.into())?
     } else {
         decode_xtext(address)?.into()
     };
@@ -237,6 +239,9 @@ mod tests {
             ("ORCPT=utf-8;x@y", orcpt("utf-8", "x@y")),
             ("ORCPT=mail000@example.com", Err(ParamError::Orcpt)),
             ("ORCPT=rfc822;", Err(ParamError::Orcpt)),
+            ("ORCPT=utf-8;x\r@y", Err(ParamError::Orcpt)),
+            ("ORCPT=rfc\r822;x@y", Err(ParamError::Orcpt)),
+            ("ORCPT=(rfc822);x@y", Err(ParamError::Orcpt)),
             ("ORCPT=", Err(ParamError::Orcpt)),
             ("ORCPT=rfc822;a ORCPT=rfc822;b", Err(ParamError::Orcpt)),
             ("extra", Err(ParamError::Unsupported("extra".into()))),
