@@ -149,4 +149,8 @@ where
     fn patience(&self, _: Duration) -> io::Result<()> {
         Ok(())
     }
+
+    fn silence(&self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
 }

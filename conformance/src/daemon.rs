@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,10 @@ pub struct Daemon {
     /// `section.name` and the value as TOML.
     settings: Vec<(String, String)>,
     child: Option<Child>,
+    /// What it tells systemd.
+    told: Option<UnixDatagram>,
+    /// Open files it may have.
+    descriptors: Option<u32>,
 }
 
 #[derive(Clone, Copy)]
@@ -80,6 +85,8 @@ impl Daemon {
             accounts: accounts.clone(),
             settings: Vec::new(),
             child: None,
+            told: None,
+            descriptors: None,
         };
         daemon.settings = daemon.usual_settings()?;
         fs::write(daemon.config(), toml(&daemon.settings))?;
@@ -95,6 +102,11 @@ impl Daemon {
     pub fn on(mut self, shell: Shell) -> Self {
         self.shell = shell;
         self
+    }
+
+    /// It may have no more than so many open files, from the next start on.
+    pub fn limit_descriptors(&mut self, most: u32) {
+        self.descriptors = Some(most);
     }
 
     /// Changes a setting, for the next start.
@@ -122,24 +134,51 @@ impl Daemon {
     /// # Errors
     /// It ends instead, or says nothing; with what it logged.
     pub fn up(&mut self) -> io::Result<()> {
+        let mut command = self.command("exec \"$@\"")?;
+        command.stdin(Stdio::null()).stdout(self.log_file()?);
+        self.begin(command)
+    }
+
+    /// Starts it as systemd does that listens on two sockets in its place.
+    ///
+    /// # Errors
+    /// As [`Daemon::up`].
+    pub fn up_with(&mut self, sockets: [TcpListener; 2]) -> io::Result<()> {
+        // A shell can move them to the numbers that they have to have.
+        let script = "exec 3<&0 4<&1 </dev/null >&2; LISTEN_FDS=2 LISTEN_PID=$$ exec \"$@\"";
+        let mut command = self.command(script)?;
+        let [one, two] = sockets.map(OwnedFd::from);
+        command.stdin(one).stdout(two);
+        self.begin(command)
+    }
+
+    /// The program, started by a shell with this script.
+    fn command(&self, script: &str) -> io::Result<Command> {
+        let limit = self.descriptors.map(|most| format!("ulimit -n {most}; ")).unwrap_or_default();
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(limit + script).arg("sh").arg(program_of(self.shell)?);
+        command.args(["serve", "--config"]).arg(self.config()).stderr(self.log_file()?);
+        Ok(command)
+    }
+
+    fn log_file(&self) -> io::Result<File> {
+        File::options().create(true).append(true).open(self.log())
+    }
+
+    fn begin(&mut self, mut command: Command) -> io::Result<()> {
         let ready = self.dir.join("run/notify");
         let _ = fs::remove_file(&ready);
         let socket = UnixDatagram::bind(&ready)?;
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-        let log = File::options().create(true).append(true).open(self.log())?;
-        let mut child = Command::new(program_of(self.shell)?)
-            .args(["serve", "--config"])
-            .arg(self.config())
-            .env("NOTIFY_SOCKET", &ready)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        let mut child = command.env("NOTIFY_SOCKET", &ready).spawn()?;
+        // The sockets are the child's alone.
+        drop(command);
         for _ in 0..PATIENCE.as_millis() / 200 {
             let mut message = [0; 512];
             match socket.recv(&mut message) {
                 Ok(n) if message[..n].split(|&b| b == b'\n').any(|l| l == b"READY=1") => {
                     self.child = Some(child);
+                    self.told = Some(socket);
                     return Ok(());
                 }
                 Ok(_) => {}
@@ -153,6 +192,27 @@ impl Daemon {
         child.kill()?;
         child.wait()?;
         Err(io::Error::other(format!("waypost does not get ready\n{}", self.logged())))
+    }
+
+    /// The next that it tells systemd, `STOPPING=1` for example, its lines joined by blanks.
+    ///
+    /// # Errors
+    /// It says nothing for long.
+    pub fn told(&self) -> io::Result<String> {
+        let socket = self.told.as_ref().ok_or_else(|| io::Error::other("it was never ready"))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let mut message = [0; 512];
+        let length = socket.recv(&mut message)?;
+        Ok(String::from_utf8_lossy(&message[..length]).trim_end().replace('\n', " "))
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// It is not running.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let child = self.child.as_ref().ok_or_else(|| io::Error::other("not running"))?;
+        Ok(kill_process(Pid::from_child(child), signal)?)
     }
 
     /// SIGTERM, and waits for the end.

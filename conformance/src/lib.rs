@@ -21,6 +21,7 @@ pub mod stage;
 pub mod talk;
 pub mod transcript;
 
+pub use rustix::process::Signal;
 use std::path::PathBuf;
 
 /// The folder of the scripts.

@@ -26,6 +26,12 @@ pub trait Link: Read + Write + Send {
     /// # Errors
     /// Those of the operating system.
     fn patience(&self, time: Duration) -> io::Result<()>;
+
+    /// How long a read may take from now on.
+    ///
+    /// # Errors
+    /// Those of the operating system.
+    fn silence(&self, time: Duration) -> io::Result<()>;
 }
 
 impl Link for TcpStream {
@@ -42,6 +48,10 @@ impl Link for TcpStream {
     fn patience(&self, time: Duration) -> io::Result<()> {
         self.set_write_timeout(Some(time))
     }
+
+    fn silence(&self, time: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(time))
+    }
 }
 
 impl Link for StreamOwned<ClientConnection, TcpStream> {
@@ -52,6 +62,10 @@ impl Link for StreamOwned<ClientConnection, TcpStream> {
     fn patience(&self, time: Duration) -> io::Result<()> {
         self.sock.set_write_timeout(Some(time))
     }
+
+    fn silence(&self, time: Duration) -> io::Result<()> {
+        self.sock.set_read_timeout(Some(time))
+    }
 }
 
 impl Link for UnixStream {
@@ -61,6 +75,10 @@ impl Link for UnixStream {
 
     fn patience(&self, time: Duration) -> io::Result<()> {
         self.set_write_timeout(Some(time))
+    }
+
+    fn silence(&self, time: Duration) -> io::Result<()> {
+        self.set_read_timeout(Some(time))
     }
 }
 
@@ -241,6 +259,21 @@ impl Client {
         let line = self.rest().to_vec();
         self.seen = self.held.len();
         Ok(Heard::Line(line))
+    }
+
+    /// The next line, if it comes in this time.
+    ///
+    /// # Errors
+    /// A failure of the connection.
+    pub fn hear_within(&mut self, time: Duration) -> io::Result<Option<Heard>> {
+        self.link()?.silence(time)?;
+        let heard = match self.line() {
+            Ok(heard) => Ok(Some(heard)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Ok(None),
+            Err(error) => Err(error),
+        };
+        self.link()?.silence(PATIENCE)?;
+        heard
     }
 
     /// Gives a line back: it is heard again.

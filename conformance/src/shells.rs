@@ -28,18 +28,21 @@ use std::sync::OnceLock;
 pub enum Shell {
     /// `waypost`
     Tokio,
+    /// `waypost-mio`
+    Mio,
     /// `waypost-smol`
     Smol,
 }
 
 impl Shell {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Tokio, Self::Smol];
+    pub const ALL: [Self; 3] = [Self::Tokio, Self::Mio, Self::Smol];
 
     /// The name of the program, and of its package.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tokio => "waypost",
+            Self::Mio => "waypost-mio",
             Self::Smol => "waypost-smol",
         }
     }

@@ -239,6 +239,8 @@ pub struct Limits {
     pub user_recipients_per_hour: u32,
     pub client_messages_per_hour: u32,
     pub client_recipients_per_hour: u32,
+    pub handshake_timeout: Duration,
+    pub write_timeout: Duration,
     pub file_threads: usize,
     pub stop_timeout: Duration,
 }
@@ -328,6 +330,8 @@ pub(crate) fn read(r: &mut Reader<'_>) -> Config {
             user_recipients_per_hour: r.count("limits.user_recipients_per_hour", 0..=MANY),
             client_messages_per_hour: r.count("limits.client_messages_per_hour", 0..=MANY),
             client_recipients_per_hour: r.count("limits.client_recipients_per_hour", 0..=MANY),
+            handshake_timeout: r.duration("limits.handshake_timeout"),
+            write_timeout: r.duration("limits.write_timeout"),
             file_threads: r.size("limits.file_threads", 1..=1000),
             stop_timeout: r.duration("limits.stop_timeout"),
         },

@@ -533,6 +533,12 @@ pub const KEYS: &[Key] = &[
         "0",
         "Recipients that one client address may send to without a login (Postfix:\nsmtpd_client_recipient_rate_limit); 0: any number.",
     ),
+    key("limits.handshake_timeout", "\"60s\"", "How long a TLS handshake may take."),
+    key(
+        "limits.write_timeout",
+        "\"300s\"",
+        "A client that takes nothing of what is sent to it for so long is dropped.",
+    ),
     key("limits.file_threads", "32", "Threads that wait for the disk."),
     key(
         "limits.stop_timeout",

@@ -67,19 +67,21 @@ pub enum Event<P: Protocol> {
     Stop,
 }
 
-/// How much a session may hold.
+/// How much a session may hold, and how long it waits for TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes of input that wait to be taken.
     pub input: usize,
     /// Bytes of output at which a protocol is not asked for more.
     pub output: usize,
+    /// How long a TLS handshake may take.
+    pub handshake: Duration,
 }
 
 impl Default for Limits {
-    /// 64 KiB each way.
+    /// 64 KiB each way, 60 s.
     fn default() -> Self {
-        Self { input: 64 * 1024, output: 64 * 1024 }
+        Self { input: 64 * 1024, output: 64 * 1024, handshake: HANDSHAKE }
     }
 }
 
@@ -150,7 +152,7 @@ impl<P: Protocol> Cx<'_, P> {
         if !self.input.is_empty() {
             return self.close(Why::Injected);
         }
-        let due = self.soon(HANDSHAKE);
+        let due = self.soon(self.state.limits.handshake);
         self.state.timers.arm(Timer::Handshake, due);
         self.state.phase = Phase::Barrier(role);
     }

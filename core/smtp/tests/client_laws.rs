@@ -203,7 +203,7 @@ impl Subject for Case {
     }
 
     fn limits(&self) -> Limits {
-        Limits { input: 16 * 1024, output: 300 }
+        Limits { input: 16 * 1024, output: 300, ..Limits::default() }
     }
 }
 

@@ -121,7 +121,8 @@ impl Dial {
         let place = self.registry.outgoing()?;
         let Started { machine, tls, line } = self.wish.connected()?;
         let tls = TlsConfigs { server: None, client: tls };
-        Some(Box::new(Link::new(machine, Relay::new(line), tls, place, self.clock)))
+        let settings = waypost_driver::Settings::default();
+        Some(Box::new(Link::new(machine, Relay::new(line), tls, place, self.clock, settings)))
     }
 
     /// There is no connection.

@@ -72,7 +72,10 @@ fn run(server: &Server, log: &LogFile, signals: &Receiver<i32>) {
             }
             Err(RecvTimeoutError::Disconnected) => return,
             Ok(SIGHUP) => {
-                tell(&[NotifyState::Reloading]);
+                // Type=notify-reload wants to know when; without a clock it just waits longer.
+                let time = NotifyState::monotonic_usec_now().ok();
+                let began: Vec<_> = [NotifyState::Reloading].into_iter().chain(time).collect();
+                tell(&began);
                 if let Err(error) = log.reopen() {
                     tracing::error!(target: "waypost", "log.file: {error}");
                 }

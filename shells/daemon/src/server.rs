@@ -26,7 +26,7 @@ use crate::registry::{self, Full, Place, Registry};
 use crate::session::auth::Auth;
 use crate::session::imap::Imap;
 use crate::session::smtp::Smtp;
-use crate::session::{Link, Session};
+use crate::session::{Link, Role, Session};
 use crate::settings::outgoing::Outgoing;
 use crate::settings::{self, Running};
 use crate::tls::{Certificates, Files};
@@ -174,18 +174,37 @@ impl Server {
         let connection = u32::try_from(place.id() & u64::from(u32::MAX)).unwrap_or(0);
         let config = settings::auth(&self.config, connection, self.seed)?;
         let server = waypost_auth::Server::new(config);
-        let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
+        let machine = waypost_machine::Session::new(self.clock.now(), server, self.limits());
         let role = Auth::new(self.running.world.clone());
         let tls = TlsConfigs::default();
-        Some(Box::new(Link::new(machine, role, tls, place, Arc::clone(&self.clock))))
+        Some(self.link(machine, role, tls, place))
+    }
+
+    fn link<R>(
+        &self,
+        machine: R::Machine,
+        role: R,
+        tls: TlsConfigs,
+        place: Place,
+    ) -> Box<dyn Session>
+    where
+        R: Role<Machine: 'static> + 'static,
+    {
+        let write_timeout = self.config.limits.write_timeout;
+        let settings = waypost_driver::Settings { write_timeout, ..Default::default() };
+        Box::new(Link::new(machine, role, tls, place, Arc::clone(&self.clock), settings))
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { handshake: self.config.limits.handshake_timeout, ..Limits::default() }
     }
 
     fn smtp(&self, config: &Arc<smtp::Config>, peer: Peer, place: Place) -> Box<dyn Session> {
         let log = log::smtp::Session::new(config, peer.clone(), place.id());
         let server = smtp::Server::new(Arc::clone(config), peer);
-        let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
+        let machine = waypost_machine::Session::new(self.clock.now(), server, self.limits());
         let role = Smtp::new(self.running.world.clone(), log);
-        Box::new(Link::new(machine, role, self.tls.clone(), place, Arc::clone(&self.clock)))
+        self.link(machine, role, self.tls.clone(), place)
     }
 
     fn imap(
@@ -198,9 +217,9 @@ impl Server {
         let clock = Arc::clone(&self.clock);
         let log = log::imap::Session::new(clock, peer.clone(), local.ip(), place.id());
         let server = waypost_imap::server::Server::new(Arc::clone(config), peer);
-        let machine = waypost_machine::Session::new(self.clock.now(), server, Limits::default());
+        let machine = waypost_machine::Session::new(self.clock.now(), server, self.limits());
         let role = Imap::new(self.running.world.clone(), log);
-        Box::new(Link::new(machine, role, self.tls.clone(), place, Arc::clone(&self.clock)))
+        self.link(machine, role, self.tls.clone(), place)
     }
 
     /// What a client in clear is told when there is no place for it.

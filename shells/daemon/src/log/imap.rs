@@ -66,7 +66,7 @@ impl Session {
     }
 
     pub(crate) fn fault(&mut self, fault: &Fault) {
-        if let Fault::Tls(_) = fault {
+        if let Fault::Tls(_) | Fault::WriteTimeout = fault {
             self.fault = Some(fault.to_string());
         }
     }
@@ -86,6 +86,7 @@ impl Session {
             }
             Fact::Disconnected { user: Some(user), reason, octets } => {
                 self.farewell = true;
+                let reason = self.fault.as_deref().unwrap_or(reason);
                 let text = format!(
                     "imap({user})<{}><{}>: Disconnected: {reason} in={} out={}",
                     process::id(),

@@ -91,8 +91,9 @@ where
         tls: TlsConfigs,
         place: Place,
         clock: Arc<dyn Clock>,
+        settings: waypost_driver::Settings,
     ) -> Self {
-        let conn = Conn::new(place.id(), machine, tls, waypost_driver::Settings::default());
+        let conn = Conn::new(place.id(), machine, tls, settings);
         let post = Arc::new(Post::default());
         place.set(Arc::clone(&post) as _);
         Self { conn, role, post, clock, ended: false, _place: place }
