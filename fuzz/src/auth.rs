@@ -58,7 +58,7 @@ impl Subject for Case {
     }
 
     fn limits(&self) -> Limits {
-        Limits { input: 16 * 1024, output: 100 }
+        Limits { input: 16 * 1024, output: 100, ..Limits::default() }
     }
 }
 

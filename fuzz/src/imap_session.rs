@@ -124,7 +124,7 @@ impl Subject for Serving {
 
     /// Small ones, so that they are met.
     fn limits(&self) -> Limits {
-        Limits { input: 16 * 1024, output: 300 }
+        Limits { input: 16 * 1024, output: 300, ..Limits::default() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Duration;
 use waypost_laws::Subject;
 use waypost_machine::{Answer, Ledger, Limits, Secret};
 use waypost_mail::{Address, Peer};
@@ -15,7 +16,7 @@ use crate::worlds::remote;
 use crate::worlds::smtp::{Dialogue, Faults, SPOOL_FULL, World, hostname, port25, port587};
 
 /// Small limits, so that they are met.
-const LIMITS: Limits = Limits { input: 16 * 1024, output: 300 };
+const LIMITS: Limits = Limits { input: 16 * 1024, output: 300, handshake: Duration::from_secs(60) };
 
 /// A server with some settings, in a good world or in a bad one.
 struct Serving {
