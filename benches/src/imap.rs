@@ -68,3 +68,35 @@ pub(crate) fn bodies(
     }
     Ok((rounds * count) as f64 / started.elapsed().as_secs_f64())
 }
+
+/// Commands per second of ten sessions at once, each of which goes through the mailbox: FETCH of one
+/// message's flags and size, and a NOOP after each.
+pub(crate) fn commands(
+    server: &Server,
+    user: &str,
+    count: usize,
+    rounds: usize,
+) -> Result<f64, String> {
+    const SESSIONS: usize = 10;
+    let mut clients = Vec::new();
+    for _ in 0..SESSIONS {
+        let mut client = log_in(server, user)?;
+        command(&mut client, b"SELECT Bench")?;
+        clients.push(client);
+    }
+    let started = Instant::now();
+    let go = |mut client: Client| {
+        for n in (0..rounds).flat_map(|_| 1..=count) {
+            command(&mut client, format!("FETCH {n} (FLAGS RFC822.SIZE)").as_bytes())?;
+            command(&mut client, b"NOOP")?;
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let sessions: Vec<_> =
+            clients.into_iter().map(|client| scope.spawn(move || go(client))).collect();
+        sessions.into_iter().try_for_each(|it| it.join().map_err(|_| "a session panicked")?)
+    })
+    .map_err(|error: String| error)?;
+    Ok((2 * SESSIONS * rounds * count) as f64 / started.elapsed().as_secs_f64())
+}

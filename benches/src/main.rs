@@ -1,5 +1,5 @@
 //! `cargo run --release -p waypost-benches`: Waypost and the rig's Postfix and Dovecot in turn, on
-//! the same directory and the same messages; prints the figures of both and their ratio.
+//! the same directory and the same messages; prints the figures of all and their ratios.
 //!
 //! Needs root and the packages of `conformance/rig/rig install`.  README.md beside this crate says
 //! how to read the figures.
@@ -12,12 +12,13 @@ mod plan;
 mod server;
 mod smtp;
 
-use plan::Plan;
+use plan::{Contestant, Plan};
 use server::Server;
 use std::process::ExitCode;
 use std::sync::Arc;
 use waypost_conformance::daemon::{Accounts, Daemon};
 use waypost_conformance::rig::{Options, Rig};
+use waypost_conformance::shells::Shell;
 
 /// What one measurement gave.
 struct Figure {
@@ -46,45 +47,62 @@ fn main() -> ExitCode {
 }
 
 fn compare(plan: &Plan) -> Result<(), String> {
-    let mut rows: Vec<(Figure, Option<Figure>)> = Vec::new();
+    let mut table: Vec<Vec<Figure>> = Vec::new();
     let sinks = outbound::Sinks::start(10)?;
     for &users in &plan.users {
         eprintln!("directory of {users} users");
-        let mut peer = Vec::new();
-        if plan.peers {
-            let rig = start_rig(users, true)?;
-            outbound::route_postfix(&rig, &sinks)?;
-            peer = measure(&Server::of_rig(&rig)?, &sinks, users, plan)?;
-        }
-        let mut ours = Vec::new();
-        if plan.waypost {
-            let rig = Arc::new(start_rig(users, false)?);
-            let accounts = Accounts::Slapd(rig.clone());
-            let ways = outbound::transport_maps(&sinks);
-            let settings = [
-                ("limits.connections_per_address", "10000"),
-                ("limits.user_messages_per_hour", "0"),
-                ("limits.user_recipients_per_hour", "0"),
-                ("log.level", "\"warn\""),
-                ("relay.transport_maps", &ways),
-            ];
-            let mut daemon = Daemon::start(&accounts, &settings).map_err(|e| e.to_string())?;
-            ours = measure(&Server::waypost(&rig, &daemon)?, &sinks, users, plan)?;
-            daemon.down().map_err(|e| e.to_string())?;
-        }
-        if ours.is_empty() {
-            rows.extend(peer.into_iter().map(|figure| (figure, None)));
-        } else {
-            let mut peer = peer.into_iter();
-            rows.extend(ours.into_iter().map(|figure| (figure, peer.next())));
+        for (column, contestant) in plan.contestants.iter().enumerate() {
+            let figures = match contestant {
+                Contestant::Peers => peers(&sinks, users, plan)?,
+                Contestant::Waypost(shell, threads) => {
+                    waypost(*shell, *threads, &sinks, users, plan)?
+                }
+            };
+            table.resize_with(plan.contestants.len(), Vec::new);
+            table[column].extend(figures);
         }
     }
-    print(&rows, plan);
+    print(&table, plan);
     let floor = floor::messages_per_second(10, plan.messages.min(5_000))?;
     println!(
         "\nwrite, fsync, rename, fsync of the directory alone, 10 threads: {floor:.0} per second"
     );
     Ok(())
+}
+
+fn peers(sinks: &outbound::Sinks, users: usize, plan: &Plan) -> Result<Vec<Figure>, String> {
+    let rig = start_rig(users, true)?;
+    outbound::route_postfix(&rig, sinks)?;
+    measure(&Server::of_rig(&rig)?, sinks, users, plan)
+}
+
+fn waypost(
+    shell: Shell,
+    threads: Option<u8>,
+    sinks: &outbound::Sinks,
+    users: usize,
+    plan: &Plan,
+) -> Result<Vec<Figure>, String> {
+    let rig = Arc::new(start_rig(users, false)?);
+    let accounts = Accounts::Slapd(rig.clone());
+    let ways = outbound::transport_maps(sinks);
+    let settings = [
+        ("limits.connections_per_address", "10000"),
+        ("limits.user_messages_per_hour", "0"),
+        ("limits.user_recipients_per_hour", "0"),
+        ("log.level", "\"warn\""),
+        ("relay.transport_maps", &ways),
+    ];
+    let daemon = Daemon::prepare(&accounts, &settings).map_err(|e| e.to_string())?;
+    let mut daemon = daemon.on(shell);
+    if let Some(threads) = threads {
+        daemon = daemon.with("TOKIO_WORKER_THREADS", &threads.to_string());
+    }
+    daemon.up().map_err(|e| e.to_string())?;
+    let name = Contestant::Waypost(shell, threads).name();
+    let figures = measure(&Server::waypost(name, &rig, &daemon)?, sinks, users, plan)?;
+    daemon.down().map_err(|e| e.to_string())?;
+    Ok(figures)
 }
 
 /// A rig for load; `all` with Postfix and Dovecot, else slapd alone.
@@ -164,21 +182,30 @@ fn measure(
         add(format!("login, select, fetch {} envelopes", plan.mailbox), "/s", true, rate);
         let rate = imap::bodies(server, "u00000", plan.mailbox, plan.rounds)?;
         add("message bodies fetched, one command each".into(), "/s", true, rate);
+        let rate = imap::commands(server, "u00000", plan.mailbox, plan.rounds)?;
+        add("IMAP commands, 10 sessions".into(), "/s", true, rate);
     }
     Ok(figures)
 }
 
-fn print(rows: &[(Figure, Option<Figure>)], plan: &Plan) {
-    let (first, second) = if plan.waypost { ("Waypost", "peers") } else { ("peers", "-") };
-    println!("\n| what | {first} | {second} | times better |\n|------|-----:|-----:|-----:|");
-    for (figure, other) in rows {
-        let shown = |f: &Figure| format!("{:.1} {}", f.value, f.unit);
-        let ratio = other.as_ref().map_or_else(String::new, |other| {
-            let (better, worse) =
-                if figure.more { (figure.value, other.value) } else { (other.value, figure.value) };
-            if worse > 0.0 { format!("{:.1}", better / worse) } else { "all of it".into() }
+/// A column for each server; in parentheses, how many times better than the last one's it is.
+fn print(table: &[Vec<Figure>], plan: &Plan) {
+    let names: Vec<String> = plan.contestants.iter().map(|it| it.name()).collect();
+    println!("\n| what | {} |\n|------|{}", names.join(" | "), "-----:|".repeat(names.len()));
+    let Some((last, others)) = table.split_last() else { return };
+    for (row, base) in last.iter().enumerate() {
+        let cells = others.iter().filter_map(|column| column.get(row)).map(|figure| {
+            let (better, worse) = match figure.more {
+                true => (figure.value, base.value),
+                false => (base.value, figure.value),
+            };
+            let times =
+                if worse > 0.0 { format!("{:.1}", better / worse) } else { "all of it".into() };
+            format!("{:.1} {} ({times})", figure.value, figure.unit)
         });
-        let other = other.as_ref().map_or_else(String::new, shown);
-        println!("| {} | {} | {other} | {ratio} |", figure.what, shown(figure));
+        let cells: Vec<String> = cells.collect();
+        let base_cell = format!("{:.1} {}", base.value, base.unit);
+        let all: Vec<String> = cells.into_iter().chain([base_cell]).collect();
+        println!("| {} | {} |", base.what, all.join(" | "));
     }
 }

@@ -13,8 +13,8 @@ use waypost_conformance::rig::Rig;
 
 /// A running server and where to look at it from outside.
 pub(crate) struct Server {
-    /// `Waypost` or `peers`.
-    pub(crate) name: &'static str,
+    /// For what is told meanwhile.
+    pub(crate) name: String,
     /// Port 25.
     pub(crate) smtp: Endpoint,
     /// Port 587.
@@ -40,7 +40,7 @@ impl Server {
         let dir = rig.dir();
         let queue = dir.join("postfix/queue");
         Ok(Self {
-            name: "peers",
+            name: "peers".into(),
             smtp: here(rig.smtp_port()),
             submission: here(rig.submission_port()),
             imaps: here(rig.imaps_port()),
@@ -57,10 +57,10 @@ impl Server {
     }
 
     /// Waypost, on the slapd of a rig.
-    pub(crate) fn waypost(rig: &Rig, daemon: &Daemon) -> Result<Self, String> {
+    pub(crate) fn waypost(name: String, rig: &Rig, daemon: &Daemon) -> Result<Self, String> {
         let stage = daemon.stage(VecDeque::new());
         Ok(Self {
-            name: "Waypost",
+            name,
             smtp: here(stage.smtp),
             submission: here(stage.submission),
             imaps: here(stage.imaps),
