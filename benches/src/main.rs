@@ -96,7 +96,7 @@ fn waypost(
     let daemon = Daemon::prepare(&accounts, &settings).map_err(|e| e.to_string())?;
     let mut daemon = daemon.on(shell);
     if let Some(threads) = threads {
-        daemon = daemon.with("TOKIO_WORKER_THREADS", &threads.to_string());
+        daemon = daemon.on_threads(threads);
     }
     daemon.up().map_err(|e| e.to_string())?;
     let name = Contestant::Waypost(shell, threads).name();

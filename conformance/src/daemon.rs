@@ -39,6 +39,7 @@ pub enum Accounts {
 pub struct Daemon {
     dir: PathBuf,
     shell: Shell,
+    threads: Option<u8>,
     ports: Ports,
     accounts: Accounts,
     /// `section.name` and the value as TOML.
@@ -81,6 +82,7 @@ impl Daemon {
         let mut daemon = Self {
             dir,
             shell: Shell::Tokio,
+            threads: None,
             ports,
             accounts: accounts.clone(),
             settings: Vec::new(),
@@ -101,6 +103,13 @@ impl Daemon {
     #[must_use]
     pub fn on(mut self, shell: Shell) -> Self {
         self.shell = shell;
+        self
+    }
+
+    /// So many threads drive its connections, on tokio.
+    #[must_use]
+    pub fn on_threads(mut self, threads: u8) -> Self {
+        self.threads = Some(threads);
         self
     }
 
@@ -158,6 +167,9 @@ impl Daemon {
         let mut command = Command::new("sh");
         command.arg("-c").arg(limit + script).arg("sh").arg(program_of(self.shell)?);
         command.args(["serve", "--config"]).arg(self.config()).stderr(self.log_file()?);
+        if let Some(threads) = self.threads {
+            command.env("TOKIO_WORKER_THREADS", threads.to_string());
+        }
         Ok(command)
     }
 
