@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where a message for an address ends.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum End {
-    /// The mailbox of this user.
-    Mailbox(String),
+    /// A mailbox: this user's, under this address.
+    Mailbox(String, String),
     /// This address at another host.
     Remote(String),
     /// Nowhere: this address leads to nobody, and the sender is told.
@@ -81,7 +81,9 @@ impl Book {
             return Known::Foreign;
         }
         let mut ends = BTreeSet::new();
-        match self.follow(&address, 0, &mut ends) {
+        let found = self.follow(&address, 0, &mut ends);
+        // What leads nowhere at all is refused at once.
+        match found && ends.iter().any(|end| !matches!(end, End::Nowhere(_))) {
             true => Known::Here(ends),
             false => Known::Unknown,
         }
@@ -90,11 +92,20 @@ impl Book {
     /// False when nobody has it.
     fn follow(&self, address: &str, depth: usize, ends: &mut BTreeSet<End>) -> bool {
         let (local, domain) = address.split_once('@').unwrap_or((address, ""));
-        let plain = local.split('+').next().unwrap_or(local);
-        let forms = [address.to_owned(), format!("{plain}@{domain}"), format!("@{domain}")];
-        let found = forms.iter().find_map(|form| self.aliases.get(form));
-        if let Some(targets) = found.filter(|_| depth < 10) {
+        let (plain, extension) = local.split_once('+').unwrap_or((local, ""));
+        // What was not part of the alias goes on with the message.
+        let forms = [
+            (address.to_owned(), ""),
+            (format!("{plain}@{domain}"), extension),
+            (format!("@{domain}"), ""),
+        ];
+        let found = forms.iter().find_map(|(form, rest)| Some((self.aliases.get(form)?, rest)));
+        if let Some((targets, rest)) = found.filter(|_| depth < 10) {
             for target in targets {
+                let target = &match target.split_once('@') {
+                    Some((local, domain)) if !rest.is_empty() => format!("{local}+{rest}@{domain}"),
+                    _ => target.clone(),
+                };
                 // What leads to itself is the mailbox of that name.
                 if *target != address && self.follow(target, depth + 1, ends) {
                     continue;
@@ -119,7 +130,7 @@ impl Book {
         let user = local.split('+').next().unwrap_or(local);
         let there = domain == self.mailboxes && self.users.contains(user);
         if there {
-            ends.insert(End::Mailbox(user.to_owned()));
+            ends.insert(End::Mailbox(user.to_owned(), address.to_owned()));
         }
         there
     }
@@ -136,20 +147,19 @@ impl Book {
             .any(|it| self.owners.get(it).is_some_and(|owners| owners.contains(user)))
     }
 
-    /// All addresses that are written down, without those for whole domains.
-    pub fn addresses(&self) -> Vec<String> {
-        self.aliases.keys().filter(|address| !address.starts_with('@')).cloned().collect()
+    /// True when an address is somebody's here, so that no stranger may send as it.
+    pub fn is_claimed(&self, sender: &str) -> bool {
+        let sender = sender.to_ascii_lowercase();
+        let Some((local, domain)) = sender.split_once('@') else { return false };
+        let plain = local.split('+').next().unwrap_or(local);
+        [&sender, &format!("{plain}@{domain}")].into_iter().any(|form| {
+            self.aliases.contains_key(form) || self.aliases.values().any(|it| it.contains(form))
+        })
     }
 
     /// The domain of the mailboxes themselves.
     pub fn mailbox_domain(&self) -> &str {
         &self.mailboxes
-    }
-
-    /// The addresses that this user may send as.
-    pub fn of_user(&self, user: &str) -> Vec<String> {
-        let own = self.owners.iter().filter(|(_, owners)| owners.contains(user));
-        own.map(|(address, _)| address.clone()).filter(|it| !it.starts_with('@')).collect()
     }
 }
 
@@ -172,6 +182,11 @@ maildrop: mail000@example.com
 maildrop: someone@remote.test
 maildrop: gone@mail.example.com
 
+dn: uid=lost,dc=x
+uid: lost
+mailacceptinggeneralid: lost@example.com
+maildrop: gone@mail.example.com
+
 dn: uid=all,dc=x
 uid: all
 mailacceptinggeneralid: @example.net
@@ -185,9 +200,11 @@ maildrop: team@example.com
     #[test]
     fn addresses_lead_somewhere() {
         let book = Book::read(LDIF, "mail.example.com");
-        let mailbox = End::Mailbox("mail000".into());
+        let own = |address: &str| End::Mailbox("mail000".into(), address.into());
+        let mailbox = own("mail000@mail.example.com");
         assert_eq!(book.look("MAIL000@example.com"), here(std::slice::from_ref(&mailbox)));
-        assert_eq!(book.look("mail000+tag@example.com"), here(std::slice::from_ref(&mailbox)));
+        let tagged = own("mail000+tag@mail.example.com");
+        assert_eq!(book.look("mail000+tag@example.com"), here(&[tagged]));
         assert_eq!(book.look("mail000@mail.example.com"), here(std::slice::from_ref(&mailbox)));
         let nowhere = End::Nowhere("gone@mail.example.com".into());
         let all = [mailbox.clone(), End::Remote("someone@remote.test".into()), nowhere];
@@ -196,6 +213,7 @@ maildrop: team@example.com
         assert_eq!(book.look("sales@example.net"), here(&[mailbox]));
         assert_eq!(book.look("whoever@example.com"), Known::Unknown);
         assert_eq!(book.look("gone@mail.example.com"), Known::Unknown);
+        assert_eq!(book.look("lost@example.com"), Known::Unknown);
         assert_eq!(book.look("whoever@remote.test"), Known::Foreign);
     }
 
@@ -206,7 +224,8 @@ maildrop: team@example.com
             assert!(book.may_send("mail000", own), "{own}");
         }
         assert!(!book.may_send("mail000", "team@example.com"));
-        assert_eq!(book.of_user("mail000").len(), 2);
+        assert!(book.is_claimed("someone@remote.test") && book.is_claimed("TEAM@example.com"));
+        assert!(!book.is_claimed("other@remote.test") && !book.is_claimed(""));
         assert_eq!(Book::password("mail000"), "secret000");
     }
 }

@@ -13,7 +13,8 @@ use crate::script::{
 /// Users: few, so that they have something to do with each other.
 const USERS: &[&str] = &["mail000", "mail001", "mail002", "mail003"];
 /// What strangers send as.
-const STRANGERS: &[&str] = &["alice@far.test", "bob@plain.test", "list@remote.test", ""];
+const STRANGERS: &[&str] =
+    &["alice@far.test", "bob@plain.test", "dave@remote.test", "", "mail001@example.com"];
 /// Addresses of ours, the plain ones first.
 const HERE: &[&str] = &[
     "mail000@example.com",

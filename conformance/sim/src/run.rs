@@ -209,15 +209,16 @@ impl World {
 
     /// Another program delivers into a user's mailbox, if there is one.
     fn file(&self, number: usize, user: &str, size: u32) {
-        let dir = PathBuf::from(format!("{HOMES}/{user}/Maildir/new"));
-        if self.disk.owners(&dir).is_empty() {
-            return;
-        }
+        let dir = PathBuf::from(format!("{HOMES}/{user}/mailbox/new"));
+        let owners = self.disk.owners(&dir);
+        let Some(owner) = owners.first() else { return };
         let (_, content) = lock(&self.ledger).compose_for(user, size);
         let seconds = BEGIN.saturating_add_unsigned(self.heap.elapsed().as_secs());
         let path = dir.join(format!("{seconds}.P{number}.elsewhere"));
         // Two lines of the same words at the same time are one file.
-        let _ = self.disk.put(path, &content, 0, 0);
+        if self.disk.put(path, &content, owner.uid, owner.gid).is_ok() {
+            lock(&self.ledger).filed(user, &content);
+        }
     }
 
     fn fault(&self, fault: Fault, lasts: Duration) {
@@ -274,6 +275,9 @@ impl World {
         if !self.stage.is_up() {
             self.breach(Law::W10, "the server does not run, and nothing keeps it from that");
         }
+        if !lock(&self.ledger).is_idle() {
+            self.breach(Law::W10, "somebody waits for an end that does not come");
+        }
         let left = self.stage.connections();
         if !left.is_empty() {
             self.breach(Law::W10, format!("connections do not end: {left:?}"));
@@ -291,7 +295,7 @@ impl World {
     }
 
     fn is_settled(&self) -> bool {
-        self.is_quiet() && self.waiting().is_empty()
+        self.is_quiet() && lock(&self.ledger).is_idle() && self.waiting().is_empty()
     }
 
     fn is_quiet(&self) -> bool {

@@ -35,7 +35,10 @@ struct Errand {
 }
 
 pub(super) fn begin(scene: &Scene, from: SocketAddr, login: Option<&Login>, mail: &Mail) {
-    let (token, data) = scene.ledger().compose(&mail.from, &mail.to, mail.size);
+    let mut ledger = scene.ledger();
+    let (token, data) = ledger.compose(&mail.from, &mail.to, mail.size);
+    ledger.begun();
+    drop(ledger);
     let (login, mail) = (login.cloned(), mail.clone());
     connect(Errand { scene: scene.clone(), from, login, mail, token, data, tries: 0 });
 }
@@ -78,6 +81,7 @@ struct Sender {
     due: VecDeque<Due>,
     secure: bool,
     begun: Duration,
+    at: Now,
     /// Recipients that were accepted, and those that may be later.
     accepted: Vec<String>,
     deferred: Vec<String>,
@@ -102,6 +106,7 @@ impl Sender {
             due: VecDeque::from([Due::Greeting]),
             secure: false,
             begun: Duration::ZERO,
+            at: Now::default(),
             accepted: Vec::new(),
             deferred: Vec::new(),
             outcome: Outcome::Unsent,
@@ -131,13 +136,16 @@ impl Sender {
         self.left = true;
         match how {
             How::Closes => line.close = Some(Close::Eof),
-            How::Resets => line.close = Some(Close::Reset),
+            How::Resets => {
+                line.close = Some(Close::Reset);
+                self.note(self.at);
+            }
             How::Stalls => {}
         }
         true
     }
 
-    fn take(&mut self, at: Now, line: &mut Line) {
+    fn take(&mut self, line: &mut Line) {
         let last = self.reply.last().map_or("", String::as_str);
         let code: u16 = last.get(..3).and_then(|code| code.parse().ok()).unwrap_or(0);
         let lines = std::mem::take(&mut self.reply);
@@ -166,7 +174,7 @@ impl Sender {
             Due::Rcpt(n) => self.recipient(n, code, line),
             Due::Data if code == 354 => self.send_data(line),
             Due::Chunk if code == 250 => {}
-            Due::Dot => self.answered(at, code, &lines.concat(), line),
+            Due::Dot => self.answered(code, &lines.concat(), line),
             Due::Quit => {
                 line.close = Some(Close::Eof);
                 self.left = true;
@@ -297,7 +305,7 @@ impl Sender {
         self.leaves(Stage::Dot, line);
     }
 
-    fn answered(&mut self, at: Now, code: u16, text: &str, line: &mut Line) {
+    fn answered(&mut self, code: u16, text: &str, line: &mut Line) {
         self.outcome = match (code, text.split_once("queued as ")) {
             (250, Some((_, id))) => Outcome::Accepted(id.trim().to_owned()),
             (250, None) => {
@@ -316,7 +324,7 @@ impl Sender {
         if code / 100 == 5 {
             self.hopeless = true;
         }
-        self.note(at);
+        self.note(self.at);
         self.quit(line);
     }
 
@@ -375,6 +383,8 @@ impl Sender {
         if !again.mail.to.is_empty() && again.tries <= u32::from(again.mail.retries) {
             let scene = self.errand.scene.clone();
             scene.after(AGAIN * again.tries, move || connect(again));
+        } else {
+            self.errand.scene.ledger().finished();
         }
     }
 }
@@ -386,6 +396,7 @@ impl Peer for Sender {
     }
 
     fn received(&mut self, at: Now, bytes: &[u8], line: &mut Line) {
+        self.at = at;
         self.lines.push(bytes);
         while let Some(text) = self.lines.next() {
             if self.left {
@@ -395,7 +406,7 @@ impl Peer for Sender {
             let is_last = text.as_bytes().get(3) != Some(&b'-');
             self.reply.push(text);
             if is_last {
-                self.take(at, line);
+                self.take(line);
             }
         }
     }
@@ -412,15 +423,14 @@ impl Peer for Sender {
     }
 
     fn woken(&mut self, at: Now, line: &mut Line) {
-        if !self.left && !self.due.is_empty() {
-            let ledger = self.errand.scene.ledger();
-            let is_calm = ledger.is_calm();
-            drop(ledger);
-            if is_calm {
-                self.breach(Law::W10, &format!("no reply to {:?}", self.due));
-            }
-            self.give_up(line);
-            self.note(at);
+        if self.is_over {
+            return;
         }
+        self.at = at;
+        if !self.left && self.errand.scene.ledger().is_calm() {
+            self.breach(Law::W10, &format!("no reply to {:?}", self.due));
+        }
+        self.give_up(line);
+        self.note(at);
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Mailboxes {
     gone: BTreeSet<Place>,
     /// What owners moved, and whereto.
     moves: Vec<(Place, String)>,
+    /// Files that another program put into an INBOX.
+    filed: Vec<(String, Content)>,
     /// What its owner wants to be gone from there.
     pub(super) doomed: BTreeSet<Place>,
     /// Those of them that got \Deleted.
@@ -132,6 +134,11 @@ impl Ledger {
         self.mailboxes.gone.insert(place);
     }
 
+    /// Another program has put a file into this user's INBOX, durably.
+    pub fn filed(&mut self, user: &str, content: &[u8]) {
+        self.mailboxes.filed.push((user.to_owned(), content.into()));
+    }
+
     /// The owner asks for a further copy.
     pub fn copying(&mut self, user: &str, mailbox: &str, content: &[u8]) {
         let key = (user.to_owned(), mailbox.to_owned(), content.into());
@@ -219,6 +226,17 @@ impl Ledger {
             let told = mailboxes.promised.contains(place);
             let why = if told { "that its owner put there" } else { "that its owner has seen" };
             broken.push((Law::W1, format!("{place}, message {token:?} {why}, is gone")));
+        }
+        for (user, content) in &mailboxes.filed {
+            let there = |(place, it): (&Place, &Content)| place.user == *user && it == content;
+            let kept = mailboxes.last.iter().any(there);
+            let removed = |(place, it): (&Place, &Content)| {
+                there((place, it)) && mailboxes.doomed.contains(place)
+            };
+            if !kept && !mailboxes.seen.iter().any(removed) {
+                let token = message::read(content).token;
+                broken.push((Law::W1, format!("message {token:?}, a file of {user}, is gone")));
+            }
         }
         for ((place, flag), changes) in &mailboxes.changes {
             let Some(flags) = mailboxes.flags.get(place) else { continue };

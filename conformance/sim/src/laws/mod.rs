@@ -146,6 +146,8 @@ pub struct Ledger {
     calm: bool,
     /// How many clients each user has.
     clients: BTreeMap<String, usize>,
+    /// Actors that have not finished.
+    active: usize,
     breaches: Vec<Breach>,
     seen: BTreeSet<String>,
 }
@@ -194,6 +196,21 @@ impl Ledger {
     /// Notes that the server died.
     pub fn crashed(&mut self, at: Duration) {
         self.crashes.push(at);
+    }
+
+    /// An actor begins something.
+    pub fn begun(&mut self) {
+        self.active += 1;
+    }
+
+    /// An actor has finished what it began.
+    pub fn finished(&mut self) {
+        self.active = self.active.saturating_sub(1);
+    }
+
+    /// True when no actor goes on by itself.
+    pub fn is_idle(&self) -> bool {
+        self.active == 0
     }
 
     /// True when nothing keeps the server from doing everything at once.
@@ -259,7 +276,10 @@ impl Ledger {
 
     /// W7 and W9: what a recipient got, from somebody who is logged in or not.
     pub fn recipient(&mut self, login: Option<&str>, sender: &str, to: &str, code: u16) {
-        let owned = login.is_none_or(|user| self.book.may_send(user, sender));
+        let owned = match login {
+            Some(user) => self.book.may_send(user, sender),
+            None => !self.book.is_claimed(sender),
+        };
         let is_listed = !self.has(Fault::DirectoryEmpty);
         let known = self.book.look(to);
         let what = format!("RCPT TO:<{to}> from <{sender}> as {login:?} got {code}");

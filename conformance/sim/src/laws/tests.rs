@@ -51,7 +51,7 @@ impl Case {
 
     fn copy(&self, token: u32, queue_id: &str) -> Vec<u8> {
         let head = format!(
-            "Return-Path: <a@far.test>\r\nReceived: from x (y [192.0.2.1])\r\n\tby z with ESMTP id {queue_id}\r\n\
+            "Return-Path: <a@far.test>\r\nDelivered-To: mail000@mail.example.com\r\nReceived: from x (y [192.0.2.1])\r\n\tby z with ESMTP id {queue_id}\r\n\
              \tfor <x>; now\r\n"
         );
         [head.as_bytes(), &self.ledger.messages()[token as usize].data].concat()
@@ -177,6 +177,11 @@ fn w1_what_its_owner_put_there_or_moved() {
     };
     assert_eq!(moved(true), NONE);
     assert_eq!(moved(false), [Law::W1]);
+
+    let mut filed = case("");
+    let (_, content) = filed.ledger.compose_for("mail000", 100);
+    filed.ledger.filed("mail000", &content);
+    assert_eq!(filed.broken(), [Law::W1]);
 
     let mut expunged = case("");
     expunged.ledger.expunged(place(1));
@@ -364,6 +369,8 @@ fn w7_and_w9_what_recipients_get() {
     assert_eq!(got("", Some("mail000"), own, "x@remote.test", 250), NONE);
     assert_eq!(got("", Some("mail000"), far, own, 250), [Law::W7]);
     assert_eq!(got("", Some("mail000"), far, own, 553), NONE);
+    assert_eq!(got("", None, own, own, 250), [Law::W7]);
+    assert_eq!(got("", None, own, own, 553), NONE);
     assert_eq!(got("", None, far, "none@example.com", 250), [Law::W9]);
     assert_eq!(got("", None, far, "none@example.com", 550), NONE);
     assert_eq!(got(gone, None, far, own, 550), [Law::W9]);

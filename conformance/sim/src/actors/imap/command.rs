@@ -284,13 +284,13 @@ impl Client {
     fn put(&mut self, step: Step, mailbox: String, content: &[u8], good: bool, answer: &str) {
         if !good && answer.contains("TRYCREATE") {
             // Once; the folder is there then, or cannot be made.
-            if self.steps.front() != Some(&Step::Noop) {
-                self.steps.push_front(Step::Noop);
+            if !std::mem::replace(&mut self.made, true) {
                 self.steps.push_front(step);
                 self.steps.push_front(Step::Create(mailbox));
             }
             return;
         }
+        self.made = false;
         let is_append = matches!(step, Step::Append(..));
         match self.copied.take() {
             Some((validity, uid)) => {

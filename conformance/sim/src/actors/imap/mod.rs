@@ -54,11 +54,13 @@ fn connect(scene: &Scene, from: SocketAddr, login: &Login, steps: VecDeque<Step>
         model: None,
         learned: false,
         folders: Vec::new(),
+        made: false,
         copied: None,
         audit: if audit { Audit::Wanted } else { Audit::None },
         left: false,
         at: Duration::ZERO,
     };
+    scene.ledger().begun();
     network.connect(service, from, Box::new(client));
 }
 
@@ -134,6 +136,8 @@ struct Client {
     /// What the next step needs to know was just asked for.
     learned: bool,
     folders: Vec<String>,
+    /// A folder was made for the step that is tried again.
+    made: bool,
     /// COPYUID or APPENDUID of the command under way: UIDVALIDITY, UID.
     copied: Option<(u32, u32)>,
     audit: Audit,
@@ -162,9 +166,16 @@ impl Client {
 
     fn leave(&mut self, close: Close, line: &mut Line) {
         self.state = State::Over;
-        self.left = true;
+        self.finish_once();
         line.wake = None;
         line.close = Some(close);
+    }
+
+    /// It does nothing by itself any more.
+    fn finish_once(&mut self) {
+        if !std::mem::replace(&mut self.left, true) {
+            self.scene.ledger().finished();
+        }
     }
 
     fn greeted(&mut self, line: &mut Line) {
@@ -256,7 +267,7 @@ impl Peer for Client {
         if self.audit != Audit::None && self.audit != Audit::Done {
             self.breach(Law::W10, &format!("the last reading ended by {how:?}"));
         }
-        self.left = true;
+        self.finish_once();
         line.close = Some(Close::Eof);
     }
 
