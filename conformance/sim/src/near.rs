@@ -12,6 +12,7 @@ use waypost_machine::Time;
 use waypost_world::Clock;
 
 use crate::heap::ETERNAL;
+use crate::laws::Law;
 use crate::peer::Ended;
 use crate::stream::{Stream, Taken, lock};
 use crate::weather::Direction;
@@ -165,7 +166,7 @@ impl Stream {
                 }
             }
         }
-        self.net.complain(format!("{}: the session goes round and round", self.name));
+        self.net.complain(Law::W10, format!("{}: the session goes round and round", self.name));
         true
     }
 

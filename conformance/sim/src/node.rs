@@ -17,6 +17,7 @@ use crate::directory::FaultyDirectory;
 use crate::disk::{Disk, Survival};
 use crate::dns::Zones;
 use crate::heap::{ETERNAL, Heap, Life};
+use crate::laws::Law;
 use crate::peer::{Ended, Line, Peer};
 use crate::stream::{Net, Opener, Stream, lock};
 use crate::weather::{Fortune, Weather};
@@ -218,7 +219,10 @@ impl Node {
             return;
         }
         if failed >= STARTS {
-            return self.parts.net.complain(format!("the server does not start any more: {why}"));
+            return self
+                .parts
+                .net
+                .complain(Law::W10, format!("the server does not start any more: {why}"));
         }
         self.boot_after(START_AGAIN);
     }
@@ -377,7 +381,7 @@ impl Node {
         drop(server);
         self.bury(life);
         if left.strong_count() > 0 {
-            self.parts.net.complain("a server is gone and still held by something".into());
+            self.parts.net.complain(Law::W11, "a server is gone and still held by something");
         }
     }
 
@@ -434,7 +438,7 @@ impl Node {
             return self.heap().after(life, look, move || node.await_end(until, again));
         }
         if !empty {
-            self.parts.net.complain("sessions do not end although the server stops".into());
+            self.parts.net.complain(Law::W10, "sessions do not end although the server stops");
         }
         server.finish();
         drop(server);

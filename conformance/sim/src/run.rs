@@ -326,8 +326,8 @@ impl World {
     }
 
     fn report(&self) -> Report {
-        for complaint in self.stage.complaints() {
-            self.breach(Law::W10, complaint);
+        for Breach { law, what } in self.stage.complaints() {
+            self.breach(law, what);
         }
         lock(&self.ledger).judge(&self.disk.files(SPOOL));
         let trace = self.stage.trace();

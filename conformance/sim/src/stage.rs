@@ -13,6 +13,7 @@ use crate::directory::FaultyDirectory;
 use crate::disk::{Disk, Survival};
 use crate::dns::Zones;
 use crate::heap::{ETERNAL, Heap};
+use crate::laws::{Breach, Law};
 use crate::node::{Crash, Hosts, Node, Parts, mixed};
 use crate::peer::{Network, Peer};
 use crate::stream::{Net, Tamper, lock};
@@ -164,7 +165,7 @@ impl Stage {
                 self.node.crash(&self.choices);
             }
             if self.heap().happened() > EVENTS {
-                return self.net.complain(format!("there is no end: {EVENTS} events"));
+                return self.net.complain(Law::W10, format!("there is no end: {EVENTS} events"));
             }
         }
     }
@@ -174,8 +175,8 @@ impl Stage {
         self.node.end();
     }
 
-    /// What should not have been, in words: law W10, W11.
-    pub fn complaints(&self) -> Vec<String> {
+    /// What should not have been: laws W10 and W11.
+    pub fn complaints(&self) -> Vec<Breach> {
         lock(&self.net.complaints).clone()
     }
 }

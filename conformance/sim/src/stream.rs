@@ -21,6 +21,7 @@ use waypost_world::Clock;
 use crate::choices::Choices;
 use crate::far::Far;
 use crate::heap::{ETERNAL, Heap, Life};
+use crate::laws::{Breach, Law};
 use crate::near::Near;
 use crate::peer::{Ended, Peer};
 use crate::trace::Trace;
@@ -49,13 +50,13 @@ pub(crate) struct Net {
     pub(crate) heap: Arc<Heap>,
     pub(crate) trace: Arc<Trace>,
     pub(crate) tamper: Option<Arc<dyn Tamper>>,
-    /// What should not be: law and words.
-    pub(crate) complaints: Mutex<Vec<String>>,
+    /// What should not be.
+    pub(crate) complaints: Mutex<Vec<Breach>>,
 }
 
 impl Net {
-    pub(crate) fn complain(&self, what: String) {
-        lock(&self.complaints).push(what);
+    pub(crate) fn complain(&self, law: Law, what: impl Into<String>) {
+        lock(&self.complaints).push(Breach { law, what: what.into() });
     }
 }
 

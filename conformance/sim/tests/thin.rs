@@ -101,7 +101,7 @@ fn once(seed: u64) -> (u64, String, String) {
     run.until(Duration::from_secs(300), || run.server().is_none());
     assert_eq!(run.crashes(), 1);
     assert!(run.server().is_none(), "it does not stop");
-    assert_eq!(run.complaints(), Vec::<String>::new());
+    assert_eq!(run.complaints(), []);
     let hash = run.trace().hash();
     run.end();
     let said = |heard: Arc<Mutex<String>>| heard.lock().unwrap().clone();

@@ -1,6 +1,6 @@
 //! Who is connected: limits on connections, and the way to tell all of them to stop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -35,7 +35,8 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct Open {
     next: u64,
-    sessions: HashMap<u64, Option<Arc<dyn Stop>>>,
+    /// In the order in which they came, which is that in which they are told to stop.
+    sessions: BTreeMap<u64, Option<Arc<dyn Stop>>>,
     /// The most sessions since [`Registry::has_shrunk`] was last true.
     peak: usize,
     by_address: HashMap<IpAddr, usize>,

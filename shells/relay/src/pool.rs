@@ -1,6 +1,6 @@
 //! Connections that wait for another message.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use waypost_smtp::client::Next;
@@ -25,7 +25,7 @@ pub(crate) struct Pool {
 
 #[derive(Default)]
 struct Waiting {
-    by_nexthop: HashMap<Box<str>, Vec<Idle>>,
+    by_nexthop: BTreeMap<Box<str>, Vec<Idle>>,
     count: usize,
     closed: bool,
 }

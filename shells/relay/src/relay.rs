@@ -1,6 +1,6 @@
 //! The world's carrier.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -38,7 +38,7 @@ pub(crate) struct Inner {
 /// All that are under way.
 #[derive(Default)]
 struct Jobs {
-    open: HashMap<u64, Weak<Job>>,
+    open: BTreeMap<u64, Weak<Job>>,
     stopping: bool,
 }
 

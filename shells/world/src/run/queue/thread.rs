@@ -1,6 +1,6 @@
 //! The thread that runs the queue manager, and what takes its place in a simulation.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
@@ -37,7 +37,7 @@ pub(super) struct Driver {
     active: HashMap<QueueId, UnixTime>,
     /// Messages whose first `queue active` stands in the log.
     announced: HashSet<QueueId>,
-    commands: HashMap<u64, Sure<Result<usize, QueueError>>>,
+    commands: BTreeMap<u64, Sure<Result<usize, QueueError>>>,
     last_command: u64,
     /// When it is too late for what is under way.
     end: Option<Time>,
@@ -74,7 +74,7 @@ impl Driver {
             fresh: Vec::new(),
             active: HashMap::new(),
             announced: HashSet::new(),
-            commands: HashMap::new(),
+            commands: BTreeMap::new(),
             last_command: 0,
             end: None,
             wait: Duration::ZERO,
