@@ -124,7 +124,6 @@ impl Registry {
             return false;
         }
         open.peak = now;
-        open.sessions.shrink_to(now * 2);
         true
     }
 
