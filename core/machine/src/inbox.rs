@@ -75,6 +75,13 @@ impl Inbox {
         self.chunks.iter().flatten().take(at_most).copied().collect()
     }
 
+    /// Keeps no memory when nothing is held.
+    pub(crate) fn rest(&mut self) {
+        if self.chunks.is_empty() {
+            self.chunks = VecDeque::new();
+        }
+    }
+
     /// Drops everything held.
     pub fn clear(&mut self) {
         *self = Self::default();

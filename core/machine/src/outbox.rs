@@ -58,6 +58,13 @@ impl Outbox {
         Some(bytes)
     }
 
+    /// Keeps no memory when nothing is held.
+    pub(crate) fn rest(&mut self) {
+        if self.len == 0 {
+            *self = Self::default();
+        }
+    }
+
     fn seal(&mut self) {
         if !self.gathered.is_empty() {
             self.ready.push_back(mem::take(&mut self.gathered).freeze());

@@ -379,11 +379,23 @@ impl<P: Protocol> Machine for Session<P> {
                 _ => {}
             }
         }
+        self.rest();
         Step::Wait(self.wait())
     }
 }
 
 impl<P: Protocol> Session<P> {
+    /// A session may be idle for hours, and there may be thousands of them: empty queues keep no
+    /// memory.
+    fn rest(&mut self) {
+        if self.state.acts.is_empty() {
+            self.state.acts = VecDeque::new();
+        }
+        self.inbox.rest();
+        self.state.out.rest();
+        self.state.ledger.rest();
+    }
+
     fn wait(&self) -> Wait {
         let until = match (self.state.timers.until(), self.state.ledger.until()) {
             (Some(a), Some(b)) => Some(a.min(b)),

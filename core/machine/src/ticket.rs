@@ -101,6 +101,13 @@ impl Ledger {
         self.open.remove(&id).is_some()
     }
 
+    /// Keeps no memory when no call is open.
+    pub(crate) fn rest(&mut self) {
+        if self.open.is_empty() {
+            self.open = BTreeMap::new();
+        }
+    }
+
     /// True when no call is open.
     pub fn is_empty(&self) -> bool {
         self.open.is_empty()
