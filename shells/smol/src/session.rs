@@ -16,6 +16,9 @@ use waypost_machine::Time;
 
 use crate::within;
 
+/// Steps of one session before it is the others' turn.
+const STEPS: usize = 64;
+
 /// How long what a peer still sends is read off after our last words.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -44,7 +47,8 @@ where
     }
 }
 
-/// Goes on until everything waits; each thing waited for has the task's waker.
+/// Goes on until everything waits, or it is the others' turn; each thing waited for has the task's
+/// waker.
 fn poll<S>(
     cx: &mut Context<'_>,
     server: &Server,
@@ -55,7 +59,7 @@ fn poll<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    loop {
+    for _ in 0..STEPS {
         session.pump(cx.waker());
         if session.wants_write() && session.write_to(&mut Writer { cx, stream: &mut *stream }) {
             continue;
@@ -72,6 +76,8 @@ where
         }
         return Poll::Pending;
     }
+    cx.waker().wake_by_ref();
+    Poll::Pending
 }
 
 fn read<S: AsyncRead + Unpin>(
