@@ -84,12 +84,20 @@ fn measure(plan: &Plan) -> Result<(), String> {
         ("limits.connections_per_address", "20000"),
         ("log.level", "\"warn\""),
     ];
-    let mut daemon =
-        Daemon::start(&Accounts::Ldif(plan.users), &settings).map_err(|e| e.to_string())?;
+    let start = |users| Daemon::start(&Accounts::Ldif(users), &settings).map_err(|e| e.to_string());
+    let mut daemon = start(0)?;
+    pass(SETTLE);
+    let without_users = Process(daemon.pid().ok_or("the daemon is gone")?).resident()? / 1024.0;
+    daemon.down().map_err(|e| e.to_string())?;
+    let mut daemon = start(plan.users)?;
     let process = Process(daemon.pid().ok_or("the daemon is gone")?);
     let program = daemon::program().map_err(|e| e.to_string())?;
     let stripped = stripped(&program, &daemon)?;
-    println!("{}: {:.1} MiB stripped\n", program.display(), stripped as f64 / 1024.0 / 1024.0);
+    println!("{}: {:.1} MiB stripped", program.display(), stripped as f64 / 1024.0 / 1024.0);
+    println!(
+        "at rest, no user in its directory: {without_users:.1} MiB; below, {} users\n",
+        plan.users
+    );
     println!("| sessions | resident | each, logged in | each, in IDLE | switches/s | CPU/s |");
     println!("|-----:|-----:|-----:|-----:|-----:|-----:|");
     let rest = process.resident()?;
