@@ -63,7 +63,7 @@ impl Ledger {
         let gone = boxes
             .seen
             .iter()
-            .filter(|(place, _)| !boxes.last.contains_key(*place) && boxes.doomed.contains(*place));
+            .filter(|(place, _)| !boxes.last.contains_key(*place) && boxes.may_go(place));
         for (place, content) in boxes.last.iter().chain(gone) {
             let copy = message::read(content);
             if let Some(it) = copy.report {
@@ -189,12 +189,12 @@ impl Ledger {
     fn copies_into_inbox(&self, token: u32, end: &End) -> usize {
         let End::Mailbox(user, _) = end else { return 0 };
         let copies = self.mailboxes.copies.iter();
-        let of_it = copies.filter(|((owner, mailbox, content), _)| {
-            owner == user
-                && mailbox.eq_ignore_ascii_case("INBOX")
-                && message::read(content).token == Some(token)
+        let of_it = copies.filter(|copy| {
+            copy.from.user == *user
+                && copy.to.eq_ignore_ascii_case("INBOX")
+                && message::read(&copy.content).token == Some(token)
         });
-        of_it.map(|(_, count)| *count).sum()
+        of_it.count()
     }
 
     /// What may be the reason for a second copy: crashes, and syncs that failed, while the message

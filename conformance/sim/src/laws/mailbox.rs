@@ -50,13 +50,20 @@ pub(super) struct Mailboxes {
     deleted: BTreeSet<Place>,
     /// What must be there: an owner was told that it is.
     pub(super) promised: BTreeSet<Place>,
-    /// Further copies that owners asked for, by mailbox and octets.
-    pub(super) copies: BTreeMap<(String, String, Content), usize>,
+    /// Further copies that owners asked for.
+    pub(super) copies: Vec<Copying>,
     /// Next uids that were told.
     next: BTreeMap<(String, String, u32), u32>,
     /// Changes of flags.
     changes: BTreeMap<(Place, String), Vec<Change>>,
     clock: u64,
+}
+
+/// COPY or MOVE.
+pub(super) struct Copying {
+    pub(super) from: Place,
+    pub(super) to: String,
+    pub(super) content: Content,
 }
 
 /// Somebody sets a flag or takes it away.
@@ -68,6 +75,23 @@ struct Change {
 }
 
 impl Mailboxes {
+    /// True when its owner wants a message to be gone from there: it got \Deleted, or was moved, or
+    /// is a copy of one that had \Deleted, which the copy has too.
+    pub(super) fn may_go(&self, place: &Place) -> bool {
+        self.doomed.contains(place) || self.is_deleted(place, 0)
+    }
+
+    fn is_deleted(&self, place: &Place, depth: usize) -> bool {
+        let content = self.seen.get(place);
+        let is_it = |copy: &Copying| {
+            copy.from.user == place.user
+                && copy.to == place.mailbox
+                && content.is_none_or(|content| *content == copy.content)
+                && self.is_deleted(&copy.from, depth + 1)
+        };
+        self.deleted.contains(place) || depth < 8 && self.copies.iter().any(is_it)
+    }
+
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -128,9 +152,6 @@ impl Ledger {
 
     /// A client was told that a message is gone.
     pub fn expunged(&mut self, place: Place) {
-        if !self.mailboxes.doomed.contains(&place) {
-            self.breach(Law::W1, format!("{place} was expunged, and nobody wanted that"));
-        }
         self.mailboxes.gone.insert(place);
     }
 
@@ -140,9 +161,9 @@ impl Ledger {
     }
 
     /// The owner asks for a further copy.
-    pub fn copying(&mut self, user: &str, mailbox: &str, content: &[u8]) {
-        let key = (user.to_owned(), mailbox.to_owned(), content.into());
-        *self.mailboxes.copies.entry(key).or_insert(0) += 1;
+    pub fn copying(&mut self, from: Place, to: &str, content: &[u8]) {
+        let (to, content) = (to.to_owned(), content.into());
+        self.mailboxes.copies.push(Copying { from, to, content });
     }
 
     /// The owner was told that a message is there.
@@ -199,6 +220,9 @@ impl Ledger {
         for user in self.book.users.difference(&mailboxes.read) {
             broken.push((Law::W10, format!("the mailboxes of {user} were not read in the end")));
         }
+        for place in mailboxes.gone.iter().filter(|place| !mailboxes.may_go(place)) {
+            broken.push((Law::W1, format!("{place} was expunged, and nobody wanted that")));
+        }
         for place in mailboxes.last.keys().filter(|place| mailboxes.gone.contains(*place)) {
             broken.push((Law::W5, format!("{place} is back after its EXPUNGE")));
         }
@@ -219,7 +243,7 @@ impl Ledger {
             }
         }
         for (place, content) in &mailboxes.seen {
-            if mailboxes.last.contains_key(place) || mailboxes.doomed.contains(place) {
+            if mailboxes.last.contains_key(place) || mailboxes.may_go(place) {
                 continue;
             }
             let token = message::read(content).token;
@@ -230,9 +254,8 @@ impl Ledger {
         for (user, content) in &mailboxes.filed {
             let there = |(place, it): (&Place, &Content)| place.user == *user && it == content;
             let kept = mailboxes.last.iter().any(there);
-            let removed = |(place, it): (&Place, &Content)| {
-                there((place, it)) && mailboxes.doomed.contains(place)
-            };
+            let removed =
+                |(place, it): (&Place, &Content)| there((place, it)) && mailboxes.may_go(place);
             if !kept && !mailboxes.seen.iter().any(removed) {
                 let token = message::read(content).token;
                 broken.push((Law::W1, format!("message {token:?}, a file of {user}, is gone")));

@@ -189,6 +189,25 @@ fn w1_what_its_owner_put_there_or_moved() {
 }
 
 #[test]
+fn w1_a_copy_of_a_deleted_message_may_be_expunged() {
+    let copied = |deleted: bool| {
+        let mut case = case("");
+        let (_, content) = case.ledger.compose_for("mail000", 100);
+        let (here, there) = (place(1), Place { mailbox: "Trash".into(), ..place(7) });
+        case.ledger.read_last(&here, &content, &[]);
+        case.ledger.copying(here.clone(), "Trash", &content);
+        case.ledger.promised(there.clone(), &content);
+        if deleted {
+            case.ledger.doom(here);
+        }
+        case.ledger.expunged(there);
+        case.broken()
+    };
+    assert_eq!(copied(true), NONE);
+    assert_eq!(copied(false), [Law::W1]);
+}
+
+#[test]
 fn a_report_is_an_end() {
     let mut failed = case("");
     let token = failed.accepted("both@example.com");

@@ -158,7 +158,7 @@ impl Client {
         }
         let place = model.place(uid);
         let mut ledger = self.scene.ledger();
-        ledger.copying(&self.login.user, mailbox, &content);
+        ledger.copying(place.clone(), mailbox, &content);
         if is_move {
             ledger.moving(place, mailbox);
         }
