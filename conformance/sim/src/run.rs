@@ -223,6 +223,11 @@ impl World {
 
     fn fault(&self, fault: Fault, lasts: Duration) {
         let directory = |trouble| self.directory.trouble(trouble, lasts);
+        let failure = |failure, times| {
+            self.disk.fail(failure, times);
+            let disk = self.disk.clone();
+            self.later(lasts, move |_| disk.heal_one(failure));
+        };
         match fault {
             Fault::DirectoryGone => directory(Trouble::Gone),
             Fault::DirectorySlow => directory(Trouble::Slow),
@@ -230,16 +235,12 @@ impl World {
             Fault::DirectoryDoubled => directory(Trouble::Doubled),
             Fault::DirectoryLate => directory(Trouble::Late),
             Fault::DirectoryEmpty => directory(Trouble::Empty),
-            Fault::DiskFull => {
-                self.disk.fail(Failure::Full, None);
-                let disk = self.disk.clone();
-                self.later(lasts, move |_| disk.heal_one(Failure::Full));
-            }
-            Fault::DiskSyncFails => {
-                self.disk.fail(Failure::Sync, Some(1));
-                let disk = self.disk.clone();
-                self.later(lasts, move |_| disk.heal_one(Failure::Sync));
-            }
+            Fault::DiskFull => failure(Failure::Full, None),
+            Fault::DiskSyncFails => failure(Failure::Sync, Some(1)),
+            Fault::DiskDirSyncFails => failure(Failure::SyncDir, Some(1)),
+            Fault::DiskReadFails => failure(Failure::Read, None),
+            Fault::DiskOpenFails => failure(Failure::Open, None),
+            Fault::DiskBroken => failure(Failure::Any, None),
             Fault::DiskSlow => {
                 self.stage.slow_files(2_000);
                 self.later(lasts, |stage| stage.slow_files(0));

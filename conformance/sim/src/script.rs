@@ -218,6 +218,14 @@ pub enum Fault {
     DiskFull,
     /// The next sync fails, once.
     DiskSyncFails,
+    /// The next sync of a directory fails, once.
+    DiskDirSyncFails,
+    /// Reading fails.
+    DiskReadFails,
+    /// Nothing can be opened.
+    DiskOpenFails,
+    /// Every call fails.
+    DiskBroken,
     /// Calls take long.
     DiskSlow,
     /// SERVFAIL
@@ -244,6 +252,10 @@ pub const FAULTS: &[(&str, Fault)] = &[
     ("directory empty", Fault::DirectoryEmpty),
     ("disk full", Fault::DiskFull),
     ("disk sync-fails", Fault::DiskSyncFails),
+    ("disk dir-sync-fails", Fault::DiskDirSyncFails),
+    ("disk read-fails", Fault::DiskReadFails),
+    ("disk open-fails", Fault::DiskOpenFails),
+    ("disk broken", Fault::DiskBroken),
     ("disk slow", Fault::DiskSlow),
     ("names fail", Fault::NamesFail),
     ("names silent", Fault::NamesSilent),

@@ -206,8 +206,9 @@ impl Ledger {
         });
         let until = removed.unwrap_or(Duration::MAX);
         let crashes = self.crashes.iter().filter(|at| (begun..=until).contains(*at)).count();
-        let windows = [Fault::DiskSyncFails, Fault::DiskFull].map(|fault| self.faults.get(&fault));
-        let failed = windows.into_iter().flatten().flatten();
+        let failures =
+            [Fault::DiskSyncFails, Fault::DiskDirSyncFails, Fault::DiskFull, Fault::DiskBroken];
+        let failed = failures.iter().filter_map(|fault| self.faults.get(fault)).flatten();
         crashes + failed.filter(|(from, to)| *from <= until && *to >= begun).count()
     }
 

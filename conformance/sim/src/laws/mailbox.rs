@@ -216,7 +216,7 @@ impl Ledger {
     /// W5: what is there in the end is what was there, flags included; W1: what was there is there.
     pub(super) fn judge_mailboxes(&mut self) {
         let mailboxes = &self.mailboxes;
-        let mut broken = Vec::new();
+        let mut broken = self.judge_copies();
         for user in self.book.users.difference(&mailboxes.read) {
             broken.push((Law::W10, format!("the mailboxes of {user} were not read in the end")));
         }
@@ -272,6 +272,40 @@ impl Ledger {
         for (law, what) in broken {
             self.breach(law, what);
         }
+    }
+}
+
+impl Ledger {
+    /// W2: there are no more copies than somebody asked for. Those that were delivered are judged with
+    /// their messages.
+    fn judge_copies(&self) -> Vec<(Law, String)> {
+        let mailboxes = &self.mailboxes;
+        let mut counts: BTreeMap<(&str, &str, &Content), usize> = BTreeMap::new();
+        for (place, content) in &mailboxes.last {
+            let token = message::read(content).token;
+            let message = token.and_then(|token| self.messages.get(token as usize));
+            let is_put = message.is_some_and(|message| message.put.is_some());
+            // What was put somewhere counts wherever it is now.
+            let mailbox = if is_put { "*" } else { place.mailbox.as_str() };
+            if mailbox != "INBOX" {
+                *counts.entry((&place.user, mailbox, content)).or_insert(0) += 1;
+            }
+        }
+        let mut broken = Vec::new();
+        for ((user, mailbox, content), count) in counts {
+            let asked = mailboxes.copies.iter().filter(|copy| {
+                copy.from.user == user
+                    && (mailbox == "*" || copy.to == mailbox)
+                    && copy.content == *content
+            });
+            let allowed = asked.count() + usize::from(mailbox == "*");
+            if count > allowed {
+                let token = message::read(content).token;
+                let what = format!("{count} copies of message {token:?} in {mailbox} of {user}");
+                broken.push((Law::W2, format!("{what}, {allowed} may be")));
+            }
+        }
+        broken
     }
 }
 

@@ -265,6 +265,30 @@ fn w2_a_host_gets_it_twice_when_its_reply_is_lost() {
 }
 
 #[test]
+fn w2_more_copies_than_were_asked_for() {
+    let copies = |asked: usize| {
+        let mut case = case("");
+        let (_, content) = case.ledger.compose_for("mail000", 100);
+        let there = Place { mailbox: "Trash".into(), ..place(1) };
+        case.ledger.read_last(&place(1), &content, &[]);
+        case.ledger.read_last(&there, &content, &[]);
+        for _ in 0..asked {
+            case.ledger.copying(place(1), "Trash", &content);
+        }
+        case.broken()
+    };
+    assert_eq!(copies(1), NONE);
+    assert_eq!(copies(0), [Law::W2]);
+
+    let mut delivered = case("");
+    let token = delivered.accepted("mail000@example.com");
+    let place = delivered.delivered(token, "q1");
+    let copy = delivered.copy(token, "q1");
+    delivered.ledger.read_last(&Place { mailbox: "Trash".into(), ..place }, &copy, &[]);
+    assert_eq!(delivered.broken(), [Law::W2]);
+}
+
+#[test]
 fn w2_delivered_and_reported() {
     let mut case = case("");
     let token = case.accepted("mail000@example.com");
