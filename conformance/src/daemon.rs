@@ -373,7 +373,7 @@ impl Daemon {
                 (self.dir.join("server.crt"), self.dir.join("server.key"), settings)
             }
             Accounts::Slapd(rig) => {
-                rig.run(&["maps"])?;
+                rig.write_maps()?;
                 let maps = rig.dir().join("postfix/etc/ldap");
                 let mut settings = vec![
                     ("mail.virtual_mailbox_base", quoted(rig.dir())),

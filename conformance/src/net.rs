@@ -1,5 +1,6 @@
 //! Connections to a server under test: TCP or unix sockets, TLS by rustls, lines with a deadline.
 
+use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::io::{self, Read, Write};
@@ -153,11 +154,13 @@ pub fn trusting_nobody() -> Arc<ClientConfig> {
 
 fn with_roots(roots: RootCertStore) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
+    let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("invariant: ring knows TLS 1.2 and 1.3")
         .with_root_certificates(roots)
         .with_no_client_auth();
+    // Every handshake is a whole one, whoever came before: Received tells them apart.
+    config.resumption = Resumption::disabled();
     Arc::new(config)
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Password of every seeded user.
 pub const SEED_PASSWORD: &str = "seedpass";
@@ -21,6 +21,8 @@ pub struct Rig {
     settings: Vec<(&'static str, String)>,
     ports: Ports,
     parts: Vec<&'static str>,
+    /// Whether Postfix's map files are written: it takes seconds.
+    mapped: Mutex<bool>,
 }
 
 #[derive(Clone, Copy)]
@@ -65,7 +67,7 @@ impl Rig {
         ] {
             settings.push((name, port.to_string()));
         }
-        let rig = Self { dir, settings, ports, parts: options.parts };
+        let rig = Self { dir, settings, ports, parts: options.parts, mapped: Mutex::new(false) };
         if options.seed > 0 {
             rig.run(&["seed", &options.seed.to_string()])?;
         }
@@ -112,6 +114,19 @@ impl Rig {
             homes: self.dir.join("home/mail"),
             users: Mutex::new(users),
         }
+    }
+
+    /// Writes the article's map files, once.
+    ///
+    /// # Errors
+    /// What the rig says when it cannot.
+    pub fn write_maps(&self) -> io::Result<()> {
+        let mut mapped = self.mapped.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*mapped {
+            self.run(&["maps"])?;
+            *mapped = true;
+        }
+        Ok(())
     }
 
     /// Runs a command of the rig and returns its output.

@@ -61,7 +61,7 @@ fn problem(line: &str) -> Option<&'static str> {
     let named = FORBIDDEN.iter().find(|(word, _)| line.contains(word)).map(|(_, why)| *why);
     // Words are for the log only: what is said to a peer stands elsewhere.
     let says = line.contains('"') && !line.starts_with("tracing::");
-    named.or(says.then_some("a shell has nothing to say"))
+    named.or_else(|| says.then_some("a shell has nothing to say"))
 }
 
 #[test]
