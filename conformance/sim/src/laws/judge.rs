@@ -22,11 +22,26 @@ struct Found {
     delivered: BTreeMap<(u32, String, String), usize>,
     /// What hosts took, by recipient: all, and those whose reply the server may not have got.
     relayed: BTreeMap<(u32, String, String), (usize, usize)>,
-    /// Reports by queue id and final recipient, with their actions.
-    reported: BTreeMap<(String, String), BTreeSet<String>>,
+    /// Reports by queue id and final recipient: their actions, and how often each came.
+    reported: BTreeMap<(String, String), BTreeMap<String, usize>>,
     /// Who waits, by queue id.
     waiting: BTreeMap<String, BTreeSet<String>>,
 }
+
+impl Found {
+    fn report(&mut self, report: Report, count: usize) {
+        for (recipient, action) in report.recipients {
+            let actions = self.reported.entry((report.queue_id.clone(), recipient)).or_default();
+            *actions.entry(action).or_insert(0) += count;
+        }
+    }
+}
+
+/// Faults after which nobody knows whether what was done is durable.
+const FAILURES: [Fault; 4] =
+    [Fault::DiskSyncFails, Fault::DiskDirSyncFails, Fault::DiskFull, Fault::DiskBroken];
+/// Who gets reports on reports: `postmaster` of the configuration.
+const POSTMASTER: &str = "mail000@";
 
 impl Ledger {
     /// Judges the run, at its end: mailboxes are read, what is in the spool's directory is given.
@@ -42,6 +57,7 @@ impl Ledger {
             }
         }
         self.judge_strangers(&found, &mut broken);
+        self.judge_reports(&found, &mut broken);
         for (queue_id, waiting) in &found.waiting {
             broken.push((Law::W10, format!("{queue_id} still waits for {waiting:?}")));
         }
@@ -53,53 +69,8 @@ impl Ledger {
     fn find(&mut self, spool: &[(PathBuf, Vec<u8>)]) -> Found {
         let mut found = Found::default();
         let mut broken = Vec::new();
-        let report = |found: &mut Found, report: Report| {
-            for (recipient, action) in report.recipients {
-                let key = (report.queue_id.clone(), recipient);
-                found.reported.entry(key).or_default().insert(action);
-            }
-        };
-        let boxes = &self.mailboxes;
-        let gone = boxes
-            .seen
-            .iter()
-            .filter(|(place, _)| !boxes.last.contains_key(*place) && boxes.may_go(place));
-        for (place, content) in boxes.last.iter().chain(gone) {
-            let copy = message::read(content);
-            if let Some(it) = copy.report {
-                report(&mut found, it);
-            } else if let (Some(token), Some(queue_id)) = (copy.token, copy.queue_id)
-                && place.mailbox.eq_ignore_ascii_case("INBOX")
-            {
-                let to = copy.fields.iter().find(|(name, _)| name == "delivered-to");
-                let to = to.map_or("", |(_, value)| value).to_ascii_lowercase();
-                if !to.starts_with(&place.user) {
-                    broken.push((Law::W3, format!("{place} is for {to:?}")));
-                }
-                let key = (token, queue_id, to);
-                *found.delivered.entry(key).or_insert(0) += 1;
-            }
-        }
-        for taken in &self.taken {
-            let copy = message::read(&taken.data);
-            let original = copy.token.and_then(|token| self.messages.get(token as usize));
-            let wrong = original.and_then(|it| message::differs(&taken.data, &it.data));
-            if let Some(wrong) = wrong {
-                broken.push((Law::W4, format!("{} got {:?}: {wrong}", taken.host, copy.token)));
-            }
-            if let Some(it) = copy.report {
-                report(&mut found, it);
-            } else if let (Some(token), Some(queue_id)) = (copy.token, copy.queue_id) {
-                for to in &taken.to {
-                    let key = (token, queue_id.clone(), to.to_ascii_lowercase());
-                    let count = found.relayed.entry(key).or_insert((0, 0));
-                    count.0 += 1;
-                    count.1 += usize::from(!taken.heard);
-                }
-            } else {
-                broken.push((Law::W3, format!("{} got a message nobody sent", taken.host)));
-            }
-        }
+        self.find_in_mailboxes(&mut found, &mut broken);
+        self.find_at_hosts(&mut found, &mut broken);
         for (path, file) in spool.iter().filter(|(path, _)| ends_with(path, "entry")) {
             match Entry::decode(file) {
                 Ok(entry) => {
@@ -113,6 +84,69 @@ impl Ledger {
             self.breach(law, what);
         }
         found
+    }
+
+    fn find_in_mailboxes(&self, found: &mut Found, broken: &mut Vec<(Law, String)>) {
+        let boxes = &self.mailboxes;
+        let gone = boxes
+            .seen
+            .iter()
+            .filter(|(place, _)| !boxes.last.contains_key(*place) && boxes.may_go(place));
+        for (place, content) in boxes.last.iter().chain(gone) {
+            let copy = message::read(content);
+            let is_inbox = place.mailbox.eq_ignore_ascii_case("INBOX");
+            let to = copy.fields.iter().find(|(name, _)| name == "delivered-to");
+            let to = to.map_or("", |(_, value)| value).to_ascii_lowercase();
+            if let Some(report) = copy.report {
+                self.judge_report(&report, &[to], broken);
+                let is_copied = boxes.copies.iter().any(|it| it.content == *content);
+                found.report(report, usize::from(is_inbox && !is_copied));
+            } else if let (Some(token), Some(queue_id)) = (copy.token, copy.queue_id)
+                && is_inbox
+            {
+                if !to.starts_with(&place.user) {
+                    broken.push((Law::W3, format!("{place} is for {to:?}")));
+                }
+                *found.delivered.entry((token, queue_id, to)).or_insert(0) += 1;
+            }
+        }
+    }
+
+    fn find_at_hosts(&self, found: &mut Found, broken: &mut Vec<(Law, String)>) {
+        for taken in &self.taken {
+            let copy = message::read(&taken.data);
+            let original = copy.token.and_then(|token| self.messages.get(token as usize));
+            let wrong = original.and_then(|it| message::differs(&taken.data, &it.data));
+            if let Some(wrong) = wrong {
+                broken.push((Law::W4, format!("{} got {:?}: {wrong}", taken.host, copy.token)));
+            }
+            if let Some(report) = copy.report {
+                self.judge_report(&report, &taken.to, broken);
+                found.report(report, usize::from(taken.heard));
+            } else if let (Some(token), Some(queue_id)) = (copy.token, copy.queue_id) {
+                for to in &taken.to {
+                    let key = (token, queue_id.clone(), to.to_ascii_lowercase());
+                    let count = found.relayed.entry(key).or_insert((0, 0));
+                    count.0 += 1;
+                    count.1 += usize::from(!taken.heard);
+                }
+            } else {
+                broken.push((Law::W3, format!("{} got a message nobody sent", taken.host)));
+            }
+        }
+    }
+
+    /// W2: a report goes to whoever sent the message, or to the postmaster.
+    fn judge_report(&self, report: &Report, to: &[String], broken: &mut Vec<(Law, String)>) {
+        let message = report.token.and_then(|token| self.messages.get(token as usize));
+        let Some(message) = message else { return };
+        let is_told = to.iter().all(|to| {
+            self.leads(&message.from, to) || to.to_ascii_lowercase().starts_with(POSTMASTER)
+        });
+        if !is_told {
+            let what = format!("a report on a message of <{}> went to {to:?}", message.from);
+            broken.push((Law::W2, what));
+        }
     }
 
     /// W1 and W2: each end of an accepted message.
@@ -165,7 +199,7 @@ impl Ledger {
         let it = format!("message {token} ({queue_id}) for {who}");
         let told = |action: &str| {
             let actions = found.reported.get(&(queue_id.to_owned(), who.clone()));
-            actions.is_some_and(|actions| actions.contains(action))
+            actions.is_some_and(|actions| actions.contains_key(action))
         };
         let failed = told("failed") || self.is_told_elsewhere(message, queue_id, &who);
         let waits = found.waiting.get(queue_id).is_some_and(|waiting| waiting.contains(&who));
@@ -206,9 +240,7 @@ impl Ledger {
         });
         let until = removed.unwrap_or(Duration::MAX);
         let crashes = self.crashes.iter().filter(|at| (begun..=until).contains(*at)).count();
-        let failures =
-            [Fault::DiskSyncFails, Fault::DiskDirSyncFails, Fault::DiskFull, Fault::DiskBroken];
-        let failed = failures.iter().filter_map(|fault| self.faults.get(fault)).flatten();
+        let failed = FAILURES.iter().filter_map(|fault| self.faults.get(fault)).flatten();
         crashes + failed.filter(|(from, to)| *from <= until && *to >= begun).count()
     }
 
@@ -236,6 +268,19 @@ impl Ledger {
             }
             _ => false,
         })
+    }
+
+    /// W2: nobody is told the same twice, unless a crash or a failed sync is the reason.
+    fn judge_reports(&self, found: &Found, broken: &mut Vec<(Law, String)>) {
+        if !self.crashes.is_empty() || FAILURES.iter().any(|fault| self.has(*fault)) {
+            return;
+        }
+        for ((queue_id, who), actions) in &found.reported {
+            for (action, count) in actions.iter().filter(|(_, count)| **count > 1) {
+                let what = format!("{queue_id} for {who}: {action} was told {count} times");
+                broken.push((Law::W2, what));
+            }
+        }
     }
 
     /// W3: what came without a promise.
