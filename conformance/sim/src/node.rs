@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::{Poll, Wake, Waker};
@@ -19,6 +18,7 @@ use crate::dns::Zones;
 use crate::heap::{ETERNAL, Heap, Life};
 use crate::laws::Law;
 use crate::peer::{Ended, Line, Peer};
+use crate::site::Site;
 use crate::stream::{Net, Opener, Stream, lock};
 use crate::weather::{Fortune, Weather};
 use crate::workers::{Jobs, Pace};
@@ -33,7 +33,7 @@ pub type Hosts = Box<dyn Fn(SocketAddr) -> Option<Box<dyn Peer>> + Send + Sync>;
 
 /// What a server stands on.
 pub(crate) struct Parts {
-    pub(crate) config: PathBuf,
+    pub(crate) site: Site,
     /// Where it listens.
     pub(crate) address: IpAddr,
     pub(crate) seed: u64,
@@ -180,7 +180,7 @@ impl Node {
             process: Some(process(boots)),
             seed: Some(seed),
         };
-        match Server::on(&ground, &self.parts.config) {
+        match Server::on(&ground, self.parts.site.given()) {
             Ok(server) => self.booted(server, life),
             Err(error) => {
                 self.note(&format!("does not start: {error}"));

@@ -152,7 +152,7 @@ impl World {
             let (news, clock) = (Arc::clone(&ledger), Arc::clone(&heap));
             let crashes = Arc::clone(&ledger);
             Stage::new(Setting {
-                config: Site::standard().config(),
+                site: Site::standard(),
                 address: ADDRESS,
                 seed: parts.part(),
                 heap: Arc::clone(&heap),

@@ -1,51 +1,42 @@
-//! What a server reads at its start: its configuration, and the certificate it shows. Written once
-//! for each process, and the same for all servers in it.
+//! What a server reads at its start: its configuration, and the certificate it shows. Read once for
+//! each process; all servers in it start from that.
 
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use tempfile::TempDir;
+use waypost_daemon::{Given, StartError};
 
 use crate::{data, peer_tls};
 
 static STANDARD: LazyLock<Site> = LazyLock::new(|| {
-    Site::write(&[("waypost.toml", data::CONFIG), ("mail.ldif", data::LDIF)])
-        .expect("a directory for temporary files")
+    let files = [("waypost.toml", data::CONFIG), ("mail.ldif", data::LDIF)];
+    Site::of(&files).expect("invariant: the configuration of the simulation is one")
 });
 
-/// A directory of its own with the files of a configuration.
-#[derive(Debug)]
-pub struct Site {
-    dir: TempDir,
-}
+/// What a server reads at its start.
+#[derive(Clone)]
+pub struct Site(Arc<Given>);
 
 impl Site {
     /// The site of all scripts.
-    pub fn standard() -> &'static Self {
-        &STANDARD
+    pub fn standard() -> Self {
+        STANDARD.clone()
     }
 
-    /// Writes these files, by name, and `server.crt` and `server.key` beside them.
+    /// The site of these files, by name: `waypost.toml`, and what it names. `server.crt` and
+    /// `server.key` are put beside them.
     ///
     /// # Errors
-    /// Those of the operating system.
-    pub fn write(files: &[(&str, &str)]) -> io::Result<Self> {
+    /// Those of the operating system, and what is wrong with the configuration.
+    pub fn of(files: &[(&str, &str)]) -> Result<Self, StartError> {
         let dir = tempfile::tempdir()?;
         for (name, text) in files {
             std::fs::write(dir.path().join(name), text)?;
         }
         peer_tls::write_pair(&dir.path().join("server.crt"), &dir.path().join("server.key"))?;
-        Ok(Self { dir })
+        Ok(Self(Arc::new(Given::read(&dir.path().join("waypost.toml"))?)))
     }
 
-    /// The configuration file.
-    pub fn config(&self) -> PathBuf {
-        self.path().join("waypost.toml")
-    }
-
-    /// Where all of it lies.
-    pub fn path(&self) -> &Path {
-        self.dir.path()
+    pub(crate) fn given(&self) -> &Given {
+        &self.0
     }
 }

@@ -1,7 +1,6 @@
 //! A server in its world, and events until the end.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use crate::heap::{ETERNAL, Heap};
 use crate::laws::{Breach, Law};
 use crate::node::{Crash, Hosts, Node, Parts, mixed};
 use crate::peer::{Network, Peer};
+use crate::site::Site;
 use crate::stream::{Net, Tamper, lock};
 use crate::trace::Trace;
 use crate::weather::Weather;
@@ -25,8 +25,8 @@ const EVENTS: u64 = 3_000_000;
 
 /// What a stage is made of.
 pub struct Setting {
-    /// The server's configuration file.
-    pub config: PathBuf,
+    /// What the server reads at its start.
+    pub site: Site,
     /// The address of the server.
     pub address: IpAddr,
     /// Where small decisions come from.
@@ -71,7 +71,7 @@ impl Stage {
             complaints: Mutex::default(),
         });
         let parts = Parts {
-            config: setting.config,
+            site: setting.site,
             address: setting.address,
             seed,
             net: Arc::clone(&net),

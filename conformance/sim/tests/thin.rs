@@ -60,7 +60,7 @@ fn once(seed: u64) -> (u64, String, String) {
     disk.mkdirs("/var/spool/waypost", 0, 0).unwrap();
     disk.mkdirs("/home", 0, 0).unwrap();
     let run = Stage::new(Setting {
-        config: Site::standard().config(),
+        site: Site::standard(),
         address: [198, 51, 100, 25].into(),
         seed,
         directory: Arc::new(FaultyDirectory::new(Arc::clone(&heap), seed, data::LDIF).unwrap()),

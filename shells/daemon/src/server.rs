@@ -57,6 +57,24 @@ pub struct Server {
     told: Mutex<Option<Time>>,
 }
 
+/// A configuration that was read, with its certificates. Many servers may start from it.
+pub struct Given {
+    file: ConfigFile,
+    certificates: Arc<Certificates>,
+}
+
+impl Given {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the admin.
+    pub fn read(config: &Path) -> Result<Self, StartError> {
+        let file = ConfigFile::read(config)?;
+        let certificates = certificates(&file)?;
+        Ok(Self { file, certificates })
+    }
+}
+
 /// Anything that keeps a server from starting; the text is for the admin.
 pub type StartError = Box<dyn std::error::Error>;
 
@@ -65,14 +83,21 @@ impl Server {
     ///
     /// # Errors
     /// What keeps it from starting, for the admin.
-    pub fn on(ground: &Ground, config: &Path) -> Result<Arc<Self>, StartError> {
-        Self::start(&ConfigFile::read(config)?, ground)
+    pub fn on(ground: &Ground, given: &Given) -> Result<Arc<Self>, StartError> {
+        Self::with(&given.file, Arc::clone(&given.certificates), ground)
     }
 
     pub(crate) fn start(file: &ConfigFile, ground: &Ground) -> Result<Arc<Self>, StartError> {
+        Self::with(file, certificates(file)?, ground)
+    }
+
+    fn with(
+        file: &ConfigFile,
+        certificates: Arc<Certificates>,
+        ground: &Ground,
+    ) -> Result<Arc<Self>, StartError> {
         let config = &file.config;
         let clock = Arc::clone(&ground.clock);
-        let certificates = certificates(file)?;
         let tls = match config.certificates.is_empty() {
             true => TlsConfigs::default(),
             false => TlsConfigs { server: Some(certificates.server_config()), client: None },
