@@ -16,7 +16,7 @@ use crate::ground::Ground;
 use crate::listen::ListenError;
 use crate::log;
 use crate::quickstart::{self, Quickstart};
-use crate::server::Server;
+use crate::server::{Given, Server};
 use crate::{admin, process, sendmail};
 
 /// A mail server for accounts in an LDAP directory.
@@ -148,7 +148,7 @@ fn serve(
     )?;
     process::raise_file_limit();
     process::tell_identity();
-    let server = Server::start(file, &Ground::system(clock))?;
+    let server = Server::on(&Ground::system(clock), &Given::of(file.clone())?)?;
     process::watch(&server, log)?;
     process::ready();
     tracing::info!(target: "waypost", "ready: {}", server.describe());

@@ -14,6 +14,7 @@ use waypost_imap as imap;
 use waypost_machine::{Limits, Time};
 use waypost_mail::Peer;
 use waypost_smtp::server as smtp;
+use waypost_tls_client as tls_client;
 use waypost_world::{Clock, World};
 
 use crate::control::{self, Control, Live};
@@ -61,6 +62,8 @@ pub struct Server {
 pub struct Given {
     file: ConfigFile,
     certificates: Arc<Certificates>,
+    /// Towards other servers.
+    security: tls_client::Settings,
 }
 
 impl Given {
@@ -69,9 +72,13 @@ impl Given {
     /// # Errors
     /// What is wrong with it, for the admin.
     pub fn read(config: &Path) -> Result<Self, StartError> {
-        let file = ConfigFile::read(config)?;
+        Self::of(ConfigFile::read(config)?)
+    }
+
+    pub(crate) fn of(file: ConfigFile) -> Result<Self, StartError> {
         let certificates = certificates(&file)?;
-        Ok(Self { file, certificates })
+        let security = settings::security::settings(&file)?;
+        Ok(Self { file, certificates, security })
     }
 }
 
@@ -79,23 +86,14 @@ impl Given {
 pub type StartError = Box<dyn std::error::Error>;
 
 impl Server {
-    /// Starts a server on another ground than the system.
+    /// Starts a server.
     ///
     /// # Errors
     /// What keeps it from starting, for the admin.
     pub fn on(ground: &Ground, given: &Given) -> Result<Arc<Self>, StartError> {
-        Self::with(&given.file, Arc::clone(&given.certificates), ground)
-    }
+        let Given { file, certificates, security } = given;
+        let certificates = Arc::clone(certificates);
 
-    pub(crate) fn start(file: &ConfigFile, ground: &Ground) -> Result<Arc<Self>, StartError> {
-        Self::with(file, certificates(file)?, ground)
-    }
-
-    fn with(
-        file: &ConfigFile,
-        certificates: Arc<Certificates>,
-        ground: &Ground,
-    ) -> Result<Arc<Self>, StartError> {
         let config = &file.config;
         let clock = Arc::clone(&ground.clock);
         let tls = match config.certificates.is_empty() {
@@ -108,7 +106,7 @@ impl Server {
             let socket = listen::open_auth(&file.at(&socket.path), socket)?;
             sockets.push((Service::Auth, socket));
         }
-        let outgoing = Outgoing::start(file, ground)?;
+        let outgoing = Outgoing::start(file, security.clone(), ground)?;
         let running = settings::world(file, ground, outgoing.carrier())?;
         let control = match ground.fs {
             None => open_control(file, &running),

@@ -12,6 +12,7 @@ use waypost_machine::Secret;
 use waypost_relay::{Event, Relay, Resolve, Settings, Transports, Wish};
 use waypost_resolver::Resolver;
 use waypost_smtp::client::Login;
+use waypost_tls_client as tls;
 use waypost_world::Clock;
 use waypost_world::carrier::Carrier;
 
@@ -66,7 +67,11 @@ fn here(question: &Question) -> Option<Answer> {
 }
 
 impl Outgoing {
-    pub(crate) fn start(file: &ConfigFile, ground: &Ground) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        file: &ConfigFile,
+        security: tls::Settings,
+        ground: &Ground,
+    ) -> Result<Self, StartError> {
         let mut settings = settings(file)?;
         settings.seed = ground.seed.unwrap_or(settings.seed);
         let dialer = Arc::new(Dialer::default());
@@ -78,7 +83,7 @@ impl Outgoing {
         let asked = resolver.clone().map(|resolver| Arc::new(Asked(resolver)) as _);
         let names = ground.names.clone().or(asked).expect("invariant: one of the two is there");
         let names = Arc::new(Names(names));
-        let security = security::start(file, names.clone(), Arc::clone(&clock))?;
+        let security = security::start(security, names.clone(), Arc::clone(&clock));
         let loglevel = file.config.relay.tls.smtp_tls_loglevel;
         let relay = Relay::new(
             settings,

@@ -12,11 +12,10 @@ use crate::server::StartError;
 
 /// TLS towards other servers, as the configuration has it.
 pub(crate) fn start(
-    file: &ConfigFile,
+    settings: tls::Settings,
     names: Arc<dyn Resolve>,
     clock: Arc<dyn Clock>,
-) -> Result<Arc<tls::Security>, StartError> {
-    let settings = settings(file)?;
+) -> Arc<tls::Security> {
     if settings.authorities.count() == 0 {
         tracing::warn!("warning: {NO_AUTHORITY}");
     }
@@ -24,7 +23,7 @@ pub(crate) fn start(
     let clock = move || u64::try_from(clock.wall().secs).unwrap_or(0);
     let security = tls::Security::new(settings, Arc::new(ask), Arc::new(clock));
     security.probe();
-    Ok(security)
+    security
 }
 
 /// Nobody can prove who they are.
@@ -32,7 +31,7 @@ const NO_AUTHORITY: &str = "no authority is known that could vouch for other ser
                             ca-certificates, or set smtp_tls_CAfile";
 
 /// Reads what the settings name.
-fn settings(file: &ConfigFile) -> Result<tls::Settings, StartError> {
+pub(crate) fn settings(file: &ConfigFile) -> Result<tls::Settings, StartError> {
     let config = &file.config.relay.tls;
     let mut table = config.table.clone();
     if let Some(path) = config.smtp_tls_policy_file.as_ref().map(|path| file.at(path)) {
