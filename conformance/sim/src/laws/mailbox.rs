@@ -52,8 +52,8 @@ pub(super) struct Mailboxes {
     pub(super) promised: BTreeSet<Place>,
     /// Further copies that owners asked for.
     pub(super) copies: Vec<Copying>,
-    /// Next uids that were told.
-    next: BTreeMap<(String, String, u32), u32>,
+    /// Next uids that were told, and when.
+    next: BTreeMap<(String, String, u32), Vec<(u64, u32)>>,
     /// Changes of flags.
     changes: BTreeMap<(Place, String), Vec<Change>>,
     clock: u64,
@@ -90,6 +90,13 @@ impl Mailboxes {
                 && self.is_deleted(&copy.from, depth + 1)
         };
         self.deleted.contains(place) || depth < 8 && self.copies.iter().any(is_it)
+    }
+
+    /// The greatest next uid that was told before somebody asked for something.
+    fn known_next(&self, user: &str, mailbox: &str, validity: u32, asked: u64) -> u32 {
+        let key = (user.to_owned(), mailbox.to_owned(), validity);
+        let told = self.next.get(&key).into_iter().flatten();
+        told.filter(|(at, _)| *at < asked).map(|(_, next)| *next).max().unwrap_or(0)
     }
 
     fn tick(&mut self) -> u64 {
@@ -166,10 +173,16 @@ impl Ledger {
         self.mailboxes.copies.push(Copying { from, to, content });
     }
 
-    /// The owner was told that a message is there.
-    pub fn promised(&mut self, place: Place, content: &[u8]) {
-        let key = (place.user.clone(), place.mailbox.clone(), place.validity);
-        if let Some(next) = self.mailboxes.next.get(&key).filter(|next| place.uid < **next) {
+    /// Somebody asks for something; what is told later to others may come to them before the answer.
+    pub fn asking(&mut self) -> u64 {
+        self.mailboxes.tick()
+    }
+
+    /// The owner was told that a message is there, after he asked for it.
+    pub fn promised(&mut self, place: Place, content: &[u8], asked: u64) {
+        let Place { user, mailbox, validity, uid } = &place;
+        let next = self.mailboxes.known_next(user, mailbox, *validity, asked);
+        if *uid < next {
             let what = format!("{place} is new although {next} was told as the next");
             self.breach(Law::W5, what);
         }
@@ -184,12 +197,18 @@ impl Ledger {
         self.mailboxes.promised.insert(place);
     }
 
-    /// UIDNEXT was told: W5.
-    pub fn uid_next(&mut self, user: &str, mailbox: &str, validity: u32, next: u32) {
+    /// UIDNEXT was told, to somebody who asked then: W5.
+    pub fn uid_next(
+        &mut self,
+        (user, mailbox): (&str, &str),
+        validity: u32,
+        next: u32,
+        asked: u64,
+    ) {
+        let before = self.mailboxes.known_next(user, mailbox, validity, asked);
+        let told = (self.mailboxes.tick(), next);
         let key = (user.to_owned(), mailbox.to_owned(), validity);
-        let known = self.mailboxes.next.entry(key).or_insert(0);
-        let before = *known;
-        *known = before.max(next);
+        self.mailboxes.next.entry(key).or_default().push(told);
         if next < before {
             let what = format!("{mailbox} of {user}: next uid {next} after {before}");
             self.breach(Law::W5, what);

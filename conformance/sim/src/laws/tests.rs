@@ -173,7 +173,7 @@ fn w1_a_message_that_was_seen_is_gone() {
 fn w1_what_its_owner_put_there_or_moved() {
     let mut put = case("");
     let (_, content) = put.ledger.compose_for("mail000", 100);
-    put.ledger.promised(place(1), &content);
+    put.ledger.promised(place(1), &content, 0);
     assert_eq!(put.broken(), [Law::W1]);
 
     let moved = |arrived: bool| {
@@ -208,7 +208,7 @@ fn w1_a_copy_of_a_deleted_message_may_be_expunged() {
         let (here, there) = (place(1), Place { mailbox: "Trash".into(), ..place(7) });
         case.ledger.read_last(&here, &content, &[]);
         case.ledger.copying(here.clone(), "Trash", &content);
-        case.ledger.promised(there.clone(), &content);
+        case.ledger.promised(there.clone(), &content, 0);
         if deleted {
             case.ledger.doom(here);
         }
@@ -391,14 +391,20 @@ fn w5_a_uid_names_one_message() {
     assert_eq!(back.broken(), [Law::W5]);
 
     let mut next = case("");
-    next.ledger.uid_next("mail000", "INBOX", 1, 8);
-    next.ledger.uid_next("mail000", "INBOX", 1, 7);
+    let early = next.ledger.asking();
+    next.ledger.uid_next(("mail000", "INBOX"), 1, 8, early);
+    // Asked before, and answered late.
+    next.ledger.uid_next(("mail000", "INBOX"), 1, 7, early);
+    assert_eq!(next.ledger.breaches(), []);
+    let late = next.ledger.asking();
+    next.ledger.uid_next(("mail000", "INBOX"), 1, 7, late);
     assert_eq!(next.broken(), [Law::W5]);
 
     let mut below = case("");
     let (_, content) = below.ledger.compose_for("mail000", 9);
-    below.ledger.uid_next("mail000", "INBOX", 1, 8);
-    below.ledger.promised(place(7), &content);
+    below.ledger.uid_next(("mail000", "INBOX"), 1, 8, 0);
+    let asked = below.ledger.asking();
+    below.ledger.promised(place(7), &content, asked);
     below.ledger.read_last(&place(7), &content, &[]);
     assert_eq!(below.broken(), [Law::W5]);
 }

@@ -251,7 +251,8 @@ impl Client {
         if validity == 0 || next == 0 {
             return self.breach(Law::Dialogue, &format!("no UIDVALIDITY or UIDNEXT: {answer}"));
         }
-        self.scene.ledger().uid_next(&self.login.user, &mailbox, validity, next);
+        let place = (&*self.login.user, &*mailbox);
+        self.scene.ledger().uid_next(place, validity, next, self.asked);
     }
 
     /// The last reading must have got everything.
@@ -295,7 +296,8 @@ impl Client {
         match self.copied.take() {
             Some((validity, uid)) => {
                 let user = self.login.user.clone();
-                self.scene.ledger().promised(Place { user, mailbox, validity, uid }, content);
+                let place = Place { user, mailbox, validity, uid };
+                self.scene.ledger().promised(place, content, self.asked);
             }
             None if good && is_append => self.breach(Law::Dialogue, "no APPENDUID"),
             None => {}

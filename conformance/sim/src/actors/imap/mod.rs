@@ -55,6 +55,7 @@ fn connect(scene: &Scene, from: SocketAddr, login: &Login, steps: VecDeque<Step>
         learned: false,
         folders: Vec::new(),
         made: false,
+        asked: 0,
         copied: None,
         audit: if audit { Audit::Wanted } else { Audit::None },
         left: false,
@@ -131,6 +132,8 @@ struct Client {
     secure: bool,
     responses: Responses,
     tag: u32,
+    /// When the last command was sent, by the ledger.
+    asked: u64,
     state: State,
     model: Option<Model>,
     /// What the next step needs to know was just asked for.
@@ -158,6 +161,7 @@ impl Client {
     /// Sends a command.
     fn send(&mut self, command: Command, text: &str, line: &mut Line) {
         self.tag += 1;
+        self.asked = self.scene.ledger().asking();
         line.say(&format!("a{:03} {text}", self.tag));
         line.wake = Some(PATIENCE);
         self.copied = None;

@@ -148,7 +148,8 @@ impl Client {
             items.get(at + 1)?.number()
         };
         if let (Some(validity), Some(next)) = (value("UIDVALIDITY"), value("UIDNEXT")) {
-            self.scene.ledger().uid_next(&self.login.user, &mailbox, validity, next);
+            let place = (&*self.login.user, &*mailbox);
+            self.scene.ledger().uid_next(place, validity, next, self.asked);
         }
     }
 
