@@ -94,7 +94,13 @@ fn every_target_stands_its_corpus_and_mutations() {
         }
         // A session takes many runs for one input.
         let slow = name.ends_with("-session") || name.ends_with("-operations");
-        let rounds = if slow { ROUNDS / 20 } else { ROUNDS };
+        let rounds = match *name {
+            // Has tests of its own, with many more.
+            "sim" => 20,
+            _ if slow => ROUNDS / 20,
+            _ => ROUNDS,
+        };
+        let slow = slow || *name == "sim";
         for data in spoken.iter().step_by(if slow { 20 } else { 1 }) {
             body(data);
         }

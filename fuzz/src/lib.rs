@@ -18,6 +18,7 @@ mod queue_operations;
 mod route;
 mod sasl;
 mod session;
+mod sim;
 mod smtp;
 mod smtp_session;
 mod tls;
@@ -66,6 +67,7 @@ pub const TARGETS: &[Target] = &[
     ("queue-operations", "", queue_operations::queue),
     ("route-operations", "route", route::resolve),
     ("sasl-exchange", "", sasl::exchange),
+    ("sim", "", sim::run),
     ("smtp-body", "smtp", smtp::body),
     ("smtp-client", "smtp-replies", smtp_session::client),
     ("smtp-client-operations", "smtp-replies", smtp_session::client_operations),

@@ -47,3 +47,14 @@ fn so_it_is_in_another_process() {
     assert_eq!(hashes.len(), 8, "{hashes:?}");
     assert_eq!(hashes, other());
 }
+
+/// As a fuzzer does it.
+#[test]
+fn bytes_decide_as_well() {
+    for n in 0..40_u8 {
+        let bytes: Vec<u8> = (0..n).map(|at| at.wrapping_mul(151) ^ n.wrapping_mul(29)).collect();
+        let script = plan(&Choices::from_bytes(&bytes));
+        let report = run(&script, &Options::default());
+        assert!(report.broken.is_empty(), "{n}: {report}{script}");
+    }
+}

@@ -1,0 +1,4 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    waypost_fuzz::run(env!("CARGO_BIN_NAME"), data);
+});
