@@ -15,6 +15,8 @@ use crate::weather::Direction;
 
 /// Bytes read at once, at most.
 const BLOCK: usize = 64 * 1024;
+/// A peer waits so long for the end of a handshake.
+const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(300);
 
 pub(crate) struct Far {
     /// Until it has ended.
@@ -132,6 +134,17 @@ impl Stream {
         }));
         far.securing = true;
         self.flush_tls(far);
+        let stream = Arc::clone(self);
+        self.net.heap.after(ETERNAL, HANDSHAKE, move || stream.give_up());
+    }
+
+    /// The handshake did not end, for the network has fallen silent.
+    fn give_up(self: &Arc<Self>) {
+        let mut far = lock(&self.far);
+        if std::mem::take(&mut far.securing) && !std::mem::replace(&mut far.told, true) {
+            self.end(Direction::ToServer, Ended::Reset);
+            self.tell(&mut far, Told::Ended(Ended::TimedOut));
+        }
     }
 
     fn flush_tls(self: &Arc<Self>, far: &mut Far) {
