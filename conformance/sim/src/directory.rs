@@ -43,8 +43,8 @@ pub enum Trouble {
 pub enum Defect {
     /// An outage looks like "no such entry".
     OutageIsAbsence,
-    /// When a bind cannot be checked, the last known password of that name counts, any does for a
-    /// name that has bound before.
+    /// When a bind fails, for whatever reason, it is answered from memory: a name that has bound before
+    /// is let in.
     Remembers,
 }
 
@@ -153,6 +153,12 @@ impl FaultyDirectory {
     }
 }
 
+impl State {
+    fn remembers(&self, name: &str) -> bool {
+        self.defect == Some(Defect::Remembers) && self.bound.iter().any(|known| known == name)
+    }
+}
+
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -205,9 +211,7 @@ impl Shared {
     fn bind(&self, name: &str, password: &Secret<Box<str>>) -> Bound {
         let unavailable = |text: &str| Bound::Unavailable { code: Some(52), text: text.into() };
         if self.has(Trouble::Gone) || self.has(Trouble::Unbound) {
-            let state = self.state();
-            let remembers = state.defect == Some(Defect::Remembers);
-            return match remembers && state.bound.iter().any(|known| known == name) {
+            return match self.state().remembers(name) {
                 true => Bound::Accepted,
                 false => unavailable("the directory is gone"),
             };
@@ -220,7 +224,7 @@ impl Shared {
         let given = password.expose().as_bytes();
         let fits = |stored: &Vec<u8>| password::check(stored, given, true) == Ok(true);
         if !state.tree.passwords(&dn).iter().any(fits) {
-            return Bound::Denied;
+            return if state.remembers(name) { Bound::Accepted } else { Bound::Denied };
         }
         state.bound.push(name.to_owned());
         Bound::Accepted

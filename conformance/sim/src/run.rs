@@ -72,6 +72,8 @@ pub struct Report {
     pub lasted: Duration,
     /// How often the server crashed.
     pub crashes: u32,
+    /// Calls of the disk until all was done, before mailboxes were read.
+    pub calls: u64,
     /// What happened, in words, if [`Options::told`].
     pub lines: Vec<String>,
 }
@@ -95,12 +97,13 @@ pub fn run(script: &Script, options: &Options) -> Report {
     world.stage.until(last, || false);
     world.heal();
     world.settle();
+    let calls = world.disk.calls();
     // Who has no mailbox has nothing to read.
     let has = |user: &str| !world.disk.owners(Path::new(HOMES).join(user)).is_empty();
     world.scene.read_everything(has);
     world.wait(READ, || world.is_quiet());
     world.stop();
-    world.report()
+    world.report(calls)
 }
 
 /// How long a line keeps the world from being whole.
@@ -328,7 +331,7 @@ impl World {
         lock(&self.ledger).breach(law, what);
     }
 
-    fn report(&self) -> Report {
+    fn report(&self, calls: u64) -> Report {
         for Breach { law, what } in self.stage.complaints() {
             self.breach(law, what);
         }
@@ -343,6 +346,7 @@ impl World {
             events: self.heap.happened(),
             lasted: self.heap.elapsed(),
             crashes: self.stage.crashes(),
+            calls,
             lines: trace.lines(),
         };
         self.stage.end();
