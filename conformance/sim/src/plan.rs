@@ -68,10 +68,13 @@ pub fn plan(choices: &Choices) -> Script {
         _ => &[Field::Disk, Field::Crash, Field::Peers, Field::Directory, Field::Net][..],
     };
     let span = *choices.pick(&[2_000, 500, 20_000, 600_000]);
+    // Now and then all of it is about one mailbox.
+    let crowd = choices.percent(15);
     let mut acts: Vec<Act> = (0..lines)
         .map(|_| {
             let at = Duration::from_millis(choices.below(span));
             let what = match faults.is_empty() || !choices.percent(40) {
+                true if crowd => in_a_crowd(choices),
                 true => work(choices),
                 false => trouble(choices, *choices.pick(faults)),
             };
@@ -116,6 +119,26 @@ fn work(choices: &Choices) -> What {
             1 => What::File(name(choices, USERS), size(choices)),
             _ => What::Queue(*choices.pick(&[Admin::Retry, Admin::Hold, Admin::Release])),
         },
+    }
+}
+
+/// One user's mail, by many at the same time.
+fn in_a_crowd(choices: &Choices) -> What {
+    let user = USERS[0].to_owned();
+    match choices.below(10) {
+        0 | 1 => {
+            let mail = Mail { to: vec![HERE[0].to_owned()], ..mail(choices, None) };
+            What::Mx(mail)
+        }
+        2 => What::File(user, size(choices)),
+        _ => {
+            let tls = Tls::Implicit;
+            let mut steps = steps(choices);
+            for _ in 0..choices.below(12) {
+                steps.push(step(choices));
+            }
+            What::Imap(Login { user, tls, wrong: false }, steps)
+        }
     }
 }
 
