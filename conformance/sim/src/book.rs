@@ -89,6 +89,14 @@ impl Book {
         }
     }
 
+    /// Where all other addresses of this one's domain lead, which is where it leads itself while its
+    /// own entry is not there.
+    pub fn look_catch_all(&self, address: &str) -> Option<Known> {
+        let (_, domain) = address.split_once('@')?;
+        let form = format!("@{}", domain.to_ascii_lowercase());
+        self.aliases.contains_key(&form).then(|| self.look(&form))
+    }
+
     /// False when nobody has it.
     fn follow(&self, address: &str, depth: usize, ends: &mut BTreeSet<End>) -> bool {
         let (local, domain) = address.split_once('@').unwrap_or((address, ""));

@@ -13,6 +13,7 @@ mod imap;
 mod sender;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ use crate::peer::Network;
 use crate::script::{Login, Mail, Step, Tls, What};
 
 pub use host::Hosts;
+
+/// How long anybody waits for a connection.
+const CONNECTED: Duration = Duration::from_secs(900);
 
 /// Where actors act.
 #[derive(Clone)]
@@ -75,6 +79,19 @@ impl Scene {
             let login = Login { user, tls: Tls::Implicit, wrong: false };
             imap::audit(self, address(number), &login);
         }
+    }
+
+    /// What a peer sets when it hears of its stream for the first time. One that never does, since the
+    /// network lost all of it, is given up after a while.
+    fn expect(&self) -> Arc<AtomicBool> {
+        let heard = Arc::new(AtomicBool::new(false));
+        let (scene, flag) = (self.clone(), Arc::clone(&heard));
+        self.after(CONNECTED, move || {
+            if !flag.load(Ordering::Relaxed) {
+                scene.ledger().finished();
+            }
+        });
+        heard
     }
 
     /// Lets something happen after a while.

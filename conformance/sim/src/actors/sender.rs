@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -76,6 +77,7 @@ enum Due {
 /// One connection.
 struct Sender {
     errand: Errand,
+    heard: Arc<AtomicBool>,
     lines: Lines,
     reply: Vec<String>,
     due: VecDeque<Due>,
@@ -97,10 +99,12 @@ struct Sender {
 
 impl Sender {
     fn new(errand: Errand) -> Self {
+        let heard = errand.scene.expect();
         // It leaves the first time only.
         let leaves = errand.mail.leaves.filter(|_| errand.tries == 1);
         Self {
             errand,
+            heard,
             lines: Lines::default(),
             reply: Vec::new(),
             due: VecDeque::from([Due::Greeting]),
@@ -391,6 +395,7 @@ impl Sender {
 
 impl Peer for Sender {
     fn opened(&mut self, at: Now, line: &mut Line) {
+        self.heard.store(true, Ordering::Relaxed);
         self.begun = elapsed(at);
         line.wake = Some(PATIENCE);
     }
@@ -417,6 +422,7 @@ impl Peer for Sender {
     }
 
     fn ended(&mut self, at: Now, _: Ended, line: &mut Line) {
+        self.heard.store(true, Ordering::Relaxed);
         self.note(at);
         self.left = true;
         line.close = Some(Close::Eof);

@@ -161,6 +161,9 @@ impl Ledger {
     ) {
         let mut ends = BTreeSet::new();
         for to in &tried.to {
+            if self.catch_all(to).is_some() {
+                continue;
+            }
             match self.book.look(to) {
                 Known::Here(more) => ends.extend(more),
                 Known::Foreign => {
@@ -317,12 +320,22 @@ impl Ledger {
         }
     }
 
+    /// Where a recipient may lead instead, when entries are missing for a while.
+    fn catch_all(&self, to: &str) -> Option<Known> {
+        self.book.look_catch_all(to).filter(|_| self.has(Fault::DirectoryEmpty))
+    }
+
     /// True when a recipient leads to this address.
     fn leads(&self, to: &str, who: &str) -> bool {
         let is_it = |end: &End| match end {
             End::Mailbox(_, to) | End::Remote(to) => to == who,
             End::Nowhere(_) => false,
         };
+        if let Some(Known::Here(ends)) = self.catch_all(to)
+            && ends.iter().any(is_it)
+        {
+            return true;
+        }
         match self.book.look(to) {
             Known::Here(ends) => ends.iter().any(is_it),
             Known::Foreign => to.eq_ignore_ascii_case(who),

@@ -248,7 +248,11 @@ impl Ledger {
         for (place, mailbox) in &mailboxes.moves {
             let Some(content) = mailboxes.seen.get(place) else { continue };
             let arrived = |(there, it): (&Place, &Content)| {
-                there.user == place.user && there.mailbox == *mailbox && it == content
+                // Of two clients that move it, one comes too late.
+                let whereto = || mailboxes.moves.iter().filter(|(other, _)| other == place);
+                there.user == place.user
+                    && whereto().any(|(_, mailbox)| there.mailbox == *mailbox)
+                    && it == content
             };
             if !mailboxes.last.contains_key(place)
                 && !mailboxes.last.iter().any(arrived)

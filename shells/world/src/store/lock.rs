@@ -75,12 +75,13 @@ impl Store {
         let fs = &*self.inner.fs;
         let Ok(before) = fs.stat(path) else { return true };
         let owner = fs.open(path).and_then(|file| read_to_end(&*file, 512)).unwrap_or_default();
-        let older = |seconds| before.mtime.secs < self.inner.clock.wall().secs - seconds;
+        let age = self.inner.clock.wall().secs.saturating_sub(before.mtime.secs);
         let stale = match self.owner(&owner) {
             Owner::Alive => false,
             Owner::Dead => true,
-            Owner::Elsewhere => older(STALE_SECONDS),
-            Owner::Torn => older(TORN_SECONDS),
+            Owner::Elsewhere => age > STALE_SECONDS,
+            // From the future: the clock was set back after the crash.
+            Owner::Torn => age.abs() > TORN_SECONDS,
         };
         // Another program may have broken it and taken it meanwhile.
         let unchanged = || fs.stat(path).is_ok_and(|now| now == before);
@@ -179,6 +180,9 @@ mod tests {
             age(text, 9);
             assert!(!place.store.break_stale(&path), "{text:?}");
             age(text, 11);
+            assert!(place.store.break_stale(&path), "{text:?}");
+            // The clock was set back since.
+            age(text, -3600);
             assert!(place.store.break_stale(&path), "{text:?}");
         }
     }

@@ -16,6 +16,7 @@ mod response;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use waypost_daemon::Service;
@@ -45,6 +46,7 @@ fn connect(scene: &Scene, from: SocketAddr, login: &Login, steps: VecDeque<Step>
     let service = if login.tls == Tls::Implicit { Service::Imaps } else { Service::Imap };
     let client = Client {
         scene: scene.clone(),
+        heard: scene.expect(),
         login: login.clone(),
         steps,
         secure: service == Service::Imaps,
@@ -127,6 +129,7 @@ enum Audit {
 /// The client.
 struct Client {
     scene: Scene,
+    heard: Arc<AtomicBool>,
     login: Login,
     steps: VecDeque<Step>,
     secure: bool,
@@ -243,6 +246,7 @@ impl Client {
 
 impl Peer for Client {
     fn opened(&mut self, _: Now, line: &mut Line) {
+        self.heard.store(true, Ordering::Relaxed);
         line.wake = Some(PATIENCE);
     }
 
@@ -263,6 +267,7 @@ impl Peer for Client {
     }
 
     fn ended(&mut self, at: Now, how: Ended, line: &mut Line) {
+        self.heard.store(true, Ordering::Relaxed);
         self.at = super::elapsed(at);
         let finished = matches!(self.state, State::Over | State::Command(Command::Logout));
         if !self.left && !finished && how == Ended::Eof && self.is_calm() {
