@@ -285,7 +285,8 @@ impl Ledger {
         let what = format!("RCPT TO:<{to}> from <{sender}> as {login:?} got {code}");
         match (&known, code / 100) {
             (Known::Foreign, 2) if login.is_none() => self.breach(Law::W7, what),
-            (_, 2) if !owned => self.breach(Law::W7, what),
+            // Whose a sender is, an empty directory does not tell.
+            (_, 2) if !owned && is_listed => self.breach(Law::W7, what),
             (Known::Unknown, 2) => self.breach(Law::W9, what),
             (Known::Here(_) | Known::Foreign, 5) if owned && is_listed => {
                 // A stranger's foreign recipient may be refused for good.

@@ -451,6 +451,7 @@ fn w7_and_w9_what_recipients_get() {
     assert_eq!(got("", Some("mail000"), far, own, 250), [Law::W7]);
     assert_eq!(got("", Some("mail000"), far, own, 553), NONE);
     assert_eq!(got("", None, own, own, 250), [Law::W7]);
+    assert_eq!(got("1s directory empty 5s", None, own, own, 250), NONE);
     assert_eq!(got("", None, own, own, 553), NONE);
     assert_eq!(got("", None, far, "none@example.com", 250), [Law::W9]);
     assert_eq!(got("", None, far, "none@example.com", 550), NONE);

@@ -369,7 +369,7 @@ mod tests {
                      1 attempts in 2 secs): user=<mail000>, method=PLAIN, rip=127.0.1.4, \
                      lip=127.0.0.1, session=<{id}>"
                 ),
-                "imap-login: Disconnected: Connection closed (no auth attempts in 0 secs): \
+                "imap-login: Disconnected: the peer does not read (no auth attempts in 0 secs): \
                  user=<>, rip=127.0.1.4, lip=127.0.0.1, session=<6b029ec0.10>"
                     .to_string(),
             ]
