@@ -256,11 +256,10 @@ impl Ledger {
             };
             if !mailboxes.last.contains_key(place)
                 && !mailboxes.last.iter().any(arrived)
-                && !mailboxes
-                    .seen
-                    .iter()
-                    .any(|seen| arrived(seen) && mailboxes.doomed.contains(seen.0))
-                && !mailboxes.deleted.contains(place)
+                // It arrived, and went on from there. \Deleted comes along, so that another client's
+                // EXPUNGE may take it there, as it may where it was.
+                && !mailboxes.seen.iter().any(|seen| arrived(seen) && mailboxes.may_go(seen.0))
+                && !mailboxes.is_deleted(place, 0)
             {
                 broken.push((Law::W1, format!("{place} did not arrive in {mailbox}")));
             }

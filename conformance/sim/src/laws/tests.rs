@@ -220,6 +220,27 @@ fn w1_a_copy_of_a_deleted_message_may_be_expunged() {
 }
 
 #[test]
+fn w1_a_moved_message_with_deleted_may_be_expunged_where_it_came() {
+    let moved = |deleted: bool| {
+        let mut case = case("");
+        let (_, content) = case.ledger.compose_for("mail000", 100);
+        let at = |mailbox: &str| Place { mailbox: mailbox.into(), ..place(1) };
+        case.ledger.read(&at("INBOX"), &content);
+        if deleted {
+            case.ledger.doom(at("INBOX"));
+        }
+        for (from, to) in [("INBOX", "Trash"), ("Trash", "Archive")] {
+            case.ledger.copying(at(from), to, &content);
+            case.ledger.moving(at(from), to);
+            case.ledger.promised(at(to), &content, 0);
+        }
+        case.broken()
+    };
+    assert_eq!(moved(true), NONE);
+    assert_eq!(moved(false), [Law::W1, Law::W1]);
+}
+
+#[test]
 fn a_report_is_an_end() {
     let mut failed = case("");
     let token = failed.accepted("both@example.com");

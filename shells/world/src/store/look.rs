@@ -169,7 +169,8 @@ impl Store {
             self.mend(&mailbox.dir, &listing);
         }
         let mut next_uid = list.next_uid();
-        if !self.write_list(mailbox, state, &list, &planned, locked)? {
+        let written = self.write_list(mailbox, state, &list, &planned, locked)?;
+        if !written {
             planned.present.retain(|present| present.uid < fresh);
             next_uid = fresh;
         }
@@ -185,6 +186,10 @@ impl Store {
         state.loaded = true;
         state.new_seen.note(new, now);
         state.cur_seen.note(cur, now);
+        if !written {
+            // What got no uid is looked for again, although no directory changes.
+            state.cur_seen.read_again();
+        }
         Ok(())
     }
 

@@ -487,6 +487,11 @@ impl DirSeen {
         self.dirty = true;
     }
 
+    /// Has the directory read again also when it does not change, as often as its size allows.
+    pub(crate) fn read_again(&mut self) {
+        self.dirty = true;
+    }
+
     /// Makes the next look at it a full one.
     pub(crate) fn forget(&mut self) {
         self.mtime = None;

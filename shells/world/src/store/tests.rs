@@ -355,6 +355,24 @@ fn a_full_disk_does_not_hide_the_mail_there_is() {
 }
 
 #[test]
+fn what_came_while_the_disk_was_full_is_seen_when_there_is_room() {
+    let place = Place::new();
+    place.deliver();
+    drop(place.open("INBOX"));
+    place.deliver();
+    // No directory changes any more, and the last change lies so far back that none can have been missed.
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOON as u64 - 100);
+    for sub in ["new", "cur"] {
+        std::fs::File::open(place.at(sub)).unwrap().set_modified(old).unwrap();
+    }
+    let counted = || place.counts("INBOX").messages;
+    place.faults.full();
+    assert_eq!((counted(), counted()), (1, 1));
+    place.faults.none();
+    assert_eq!(counted(), 2);
+}
+
+#[test]
 fn messages_are_read_with_crlf() {
     let place = Place::new();
     place.deliver();
