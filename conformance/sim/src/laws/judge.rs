@@ -204,7 +204,9 @@ impl Ledger {
             let actions = found.reported.get(&(queue_id.to_owned(), who.clone()));
             actions.is_some_and(|actions| actions.contains_key(action))
         };
-        let failed = told("failed") || self.is_told_elsewhere(message, queue_id, &who);
+        let failed = told("failed")
+            || self.is_told_of_alias(queue_id, &who, found)
+            || self.is_told_elsewhere(message, queue_id, &who);
         let waits = found.waiting.get(queue_id).is_some_and(|waiting| waiting.contains(&who));
         if copies == 0 && !failed && !waits {
             broken.push((Law::W1, format!("{it} is lost")));
@@ -245,6 +247,15 @@ impl Ledger {
         let crashes = self.crashes.iter().filter(|at| (begun..=until).contains(*at)).count();
         let failed = FAILURES.iter().filter_map(|fault| self.faults.get(fault)).flatten();
         crashes + failed.filter(|(from, to)| *from <= until && *to >= begun).count()
+    }
+
+    /// While entries are missing an alias that leads there may be nobody, as a member of a list whose entry
+    /// was found: its sender is then told of the alias.
+    fn is_told_of_alias(&self, queue_id: &str, who: &str, found: &Found) -> bool {
+        self.has(Fault::DirectoryEmpty)
+            && found.reported.iter().any(|((id, alias), actions)| {
+                id == queue_id && actions.contains_key("failed") && self.leads(alias, who)
+            })
     }
 
     /// A report that could not be delivered itself, or that nobody was to get.

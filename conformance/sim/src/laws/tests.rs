@@ -237,7 +237,7 @@ fn w1_a_moved_message_with_deleted_may_be_expunged_where_it_came() {
         case.broken()
     };
     assert_eq!(moved(true), NONE);
-    assert_eq!(moved(false), [Law::W1, Law::W1]);
+    assert_eq!(moved(false), [Law::W1]);
 }
 
 #[test]
@@ -253,6 +253,16 @@ fn a_report_is_an_end() {
     delayed.delivered(token, "q1");
     delayed.report("delayed", "bob@remote.test");
     assert_eq!(delayed.broken(), [Law::W1]);
+
+    // Who is told of an alias is told of whom it leads to, but only where entries were missing.
+    let told_of_alias = |script: &str| {
+        let mut case = case(script);
+        case.accepted("mail000@example.com");
+        case.report("failed", "mail000@example.com");
+        case.broken()
+    };
+    assert_eq!(told_of_alias("1s directory empty 5s"), NONE);
+    assert_eq!(told_of_alias(""), [Law::W1]);
 
     let mut of_a_report = case("");
     let token = of_a_report.message("", "both@example.com", Outcome::Accepted("q1".into()));

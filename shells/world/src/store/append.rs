@@ -140,7 +140,8 @@ impl Store {
         list.reserve_below(state.next_uid);
         let first = list.len();
         let uids = add_all(&mut list, &names)?;
-        let written = if list.is_untidy() && !known {
+        let rewrite = list.is_untidy() || self.is_list_unsure(&mailbox.dir);
+        let written = if rewrite && !known {
             self.replace_list(&mailbox.dir, state, &list.print(|_| true))?
         } else {
             self.append_list(&mailbox.dir, state, &list.print_from(first))?

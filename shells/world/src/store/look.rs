@@ -333,7 +333,9 @@ impl Store {
         locked: bool,
     ) -> Result<bool, Error> {
         let alive = planned.present.len();
-        let rewrite = list.is_untidy() || uidlist::worth_rewriting(list.len(), alive);
+        let rewrite = list.is_untidy()
+            || self.is_list_unsure(&mailbox.dir)
+            || uidlist::worth_rewriting(list.len(), alive);
         if !rewrite && planned.first_new == list.len() {
             return Ok(true);
         }

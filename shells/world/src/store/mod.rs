@@ -22,6 +22,8 @@ mod copy;
 #[cfg(test)]
 pub(crate) mod crash_tests;
 mod deliver;
+#[cfg(test)]
+mod disk_tests;
 mod error;
 mod flags;
 mod folders;
@@ -95,6 +97,8 @@ struct Inner {
     last: Mutex<Stamp>,
     /// Maildirs whose `tmp/` has been looked through since the start.
     visited: Mutex<HashSet<PathBuf>>,
+    /// Folders whose uid list could not be written to its end, see [`Store::append_list`].
+    unsure_lists: Mutex<HashSet<PathBuf>>,
 }
 
 impl Store {
@@ -121,6 +125,7 @@ impl Store {
             watcher: OnceLock::new(),
             last: Mutex::new(Stamp { seconds: 0, micros: 0 }),
             visited: Mutex::default(),
+            unsure_lists: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }

@@ -1,6 +1,6 @@
 //! The store as its callers see it, on a real disk.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -13,14 +13,14 @@ use super::{Error, Parcel, Store};
 const MESSAGE: &[u8] = b"Subject: x\r\nTo: a\r\n\r\nHello.\r\nBye.\r\n";
 
 impl Place {
-    fn deliver(&self) -> String {
+    pub(super) fn deliver(&self) -> String {
         let parcel = Parcel { home: self.mail000(), head: b"Delivered-To: mail000\r\n".to_vec() };
         let mut incoming = self.store.deliver(vec![parcel]);
         incoming.append(&[Bytes::from_static(MESSAGE)]);
         incoming.commit().remove(0).unwrap()
     }
 
-    fn open(&self, mailbox: &str) -> Opened<'_> {
+    pub(super) fn open(&self, mailbox: &str) -> Opened<'_> {
         let opened = self.store.open(&self.mail000(), mailbox, true).unwrap();
         Opened { store: &self.store, now: opened.now, opened }
     }
@@ -47,7 +47,7 @@ impl Place {
         appended.and_then(|()| self.store.commit_upload(upload))
     }
 
-    fn counts(&self, mailbox: &str) -> imap::Counts {
+    pub(super) fn counts(&self, mailbox: &str) -> imap::Counts {
         self.store.status(&self.mail000(), mailbox, true).unwrap()
     }
 
@@ -58,14 +58,14 @@ impl Place {
 }
 
 /// A session.
-struct Opened<'a> {
+pub(super) struct Opened<'a> {
     store: &'a Store,
     opened: imap::OpenMailbox,
     now: ModSeq,
 }
 
 impl Opened<'_> {
-    fn uids(&self) -> Vec<u32> {
+    pub(super) fn uids(&self) -> Vec<u32> {
         self.opened.messages.iter().map(|message| message.uid).collect()
     }
 
@@ -95,15 +95,15 @@ impl Drop for Opened<'_> {
     }
 }
 
-fn system(system: u8) -> NamedFlags {
+pub(super) fn system(system: u8) -> NamedFlags {
     NamedFlags { system, keywords: Vec::new() }
 }
 
-fn keywords(names: &[&str]) -> NamedFlags {
+pub(super) fn keywords(names: &[&str]) -> NamedFlags {
     NamedFlags { system: 0, keywords: names.iter().map(|name| (*name).into()).collect() }
 }
 
-fn added(changes: &imap::Changes) -> Vec<(u32, bool)> {
+pub(super) fn added(changes: &imap::Changes) -> Vec<(u32, bool)> {
     changes.added.iter().map(|message| (message.uid, message.recent)).collect()
 }
 
@@ -316,60 +316,6 @@ fn two_files_with_one_base_name_become_two_messages() {
     assert_eq!(changes.expunged, []);
     assert_eq!(place.names("cur").len(), 3);
     assert!(place.names("cur").iter().all(|name| !name.starts_with(':')));
-}
-
-#[test]
-fn a_mailbox_that_cannot_be_read_is_unavailable() {
-    let place = Place::new();
-    place.deliver();
-    std::fs::set_permissions(place.at("cur"), PermissionsExt::from_mode(0o000)).unwrap();
-    let denied = place.store.open(&place.mail000(), "INBOX", true);
-    // Its owner cannot read it; nobody else looks, not even root.
-    assert!(matches!(denied, Err(Error::Denied(_))), "{denied:?}");
-    std::fs::set_permissions(place.at("cur"), PermissionsExt::from_mode(0o700)).unwrap();
-    assert_eq!(place.open("INBOX").uids(), [1]);
-}
-
-#[test]
-fn a_full_disk_does_not_hide_the_mail_there_is() {
-    let place = Place::new();
-    place.deliver();
-    drop(place.open("INBOX"));
-    place.deliver();
-    let store = &place.store;
-    // Nothing new can be written: the second message has no uid yet, the first can be read.
-    place.faults.full();
-    let session = store.open(&place.mail000(), "INBOX", true).unwrap();
-    assert_eq!(session.messages.len(), 1);
-    let flags = system(Flags::DELETED);
-    let changes =
-        store.set_flags(session.handle, &[1], StoreHow::Add, &flags, session.now).unwrap();
-    assert_eq!(changes.changed.len(), 1);
-    let refused =
-        store.set_flags(session.handle, &[1], StoreHow::Add, &keywords(&["new"]), changes.now);
-    assert!(matches!(refused, Err(Error::NoSpace(_))), "{refused:?}");
-    // Making room is possible.
-    assert_eq!(store.expunge(session.handle, None, changes.now).unwrap().expunged, [1]);
-    place.faults.none();
-    assert_eq!(added(&store.sync(session.handle, changes.now).unwrap()), [(2, true)]);
-}
-
-#[test]
-fn what_came_while_the_disk_was_full_is_seen_when_there_is_room() {
-    let place = Place::new();
-    place.deliver();
-    drop(place.open("INBOX"));
-    place.deliver();
-    // No directory changes any more, and the last change lies so far back that none can have been missed.
-    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOON as u64 - 100);
-    for sub in ["new", "cur"] {
-        std::fs::File::open(place.at(sub)).unwrap().set_modified(old).unwrap();
-    }
-    let counted = || place.counts("INBOX").messages;
-    place.faults.full();
-    assert_eq!((counted(), counted()), (1, 1));
-    place.faults.none();
-    assert_eq!(counted(), 2);
 }
 
 #[test]

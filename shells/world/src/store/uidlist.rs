@@ -11,6 +11,7 @@ use super::home::{FILE_MODE, top};
 use super::mailbox::Mailbox;
 use super::state::State;
 use crate::fs::read_to_end;
+use crate::lock;
 
 /// Longest list that is read, in bytes: some ten million messages.
 const LIMIT: u64 = 1 << 30;
@@ -55,6 +56,9 @@ impl Store {
     }
 
     /// Adds lines to the list. False if there is no room for them: the messages then have no uid yet.
+    ///
+    /// What a sync has failed to write, no later one writes (fsync(2), errors): from then on the file looks
+    /// whole, and a power cut leaves a hole in it. So the next one to write the list makes a new file.
     pub(crate) fn append_list(
         &self,
         dir: &Path,
@@ -75,6 +79,7 @@ impl Store {
             }
             Err(error) => {
                 // A part of the lines may stand there: the next look reads the file, and mends it.
+                self.doubt_list(dir);
                 state.list_seen = None;
                 state.cur_seen.forget();
                 no_room(error)
@@ -93,11 +98,13 @@ impl Store {
         let replaced = self.replace(&path, &dir.join("dovecot-uidlist.tmp"), text);
         match replaced {
             Ok(()) => {
+                lock(&self.inner.unsure_lists).remove(dir);
                 state.list_seen = self.inner.fs.stat(&path).ok().map(Into::into);
                 Ok(true)
             }
             Err(error) => {
-                // What stands there may have no end that can be appended to.
+                // What stands there may have no end that can be appended to, or a name that is not durable.
+                self.doubt_list(dir);
                 state.list_seen = None;
                 state.cur_seen.forget();
                 no_room(error)
@@ -105,10 +112,19 @@ impl Store {
         }
     }
 
-    /// Whether the list is the one that was read or written last. Under the lock.
+    /// Whether the list is the one that was read or written last, and can be appended to. Under the lock.
     pub(crate) fn is_list_known(&self, dir: &Path, state: &State) -> bool {
         let now = self.inner.fs.stat(&dir.join(FILE)).ok().map(Into::into);
-        now.is_some() && now == state.list_seen
+        now.is_some() && now == state.list_seen && !self.is_list_unsure(dir)
+    }
+
+    /// Whether what the disk has of the list may be other than what is read from it.
+    pub(crate) fn is_list_unsure(&self, dir: &Path) -> bool {
+        lock(&self.inner.unsure_lists).contains(dir)
+    }
+
+    fn doubt_list(&self, dir: &Path) {
+        lock(&self.inner.unsure_lists).insert(dir.to_path_buf());
     }
 
     /// Writes a file under another name, syncs it, and renames it into place.
