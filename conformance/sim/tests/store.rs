@@ -153,6 +153,34 @@ impl Server {
         Ok(found)
     }
 
+    /// After a failure the disk is well again, and all goes on.
+    fn go_on(&mut self) -> Result<(), Error> {
+        self.deliver(&[0, 1], "d8")?;
+        self.append("INBOX", "a8")?;
+        match self.look(0, "Work").and_then(|_| self.append("Work", "a9")) {
+            // A CREATE that failed, or half of it that could not be taken back.
+            Ok(()) | Err(Error::Absent) => {}
+            Err(error) => return Err(error),
+        }
+        self.look(0, "INBOX")?;
+        self.look(1, "INBOX").map(drop)
+    }
+
+    /// UIDVALIDITY and next uid of those mailboxes that are there.
+    fn names(&self) -> BTreeMap<(usize, &'static str), (u32, u32)> {
+        let mut names = BTreeMap::new();
+        for (account, mailbox) in [(0, "INBOX"), (0, "Work"), (1, "INBOX")] {
+            match self.store.status(&home(account), mailbox, false) {
+                Ok(counts) => {
+                    names.insert((account, mailbox), (counts.uid_validity, counts.uid_next));
+                }
+                Err(Error::Absent) => {}
+                Err(error) => panic!("{mailbox} of {account}: {error}"),
+            }
+        }
+        names
+    }
+
     fn uid(&mut self, open: &OpenMailbox, mailbox: &str, subject: &str) -> Option<u32> {
         let known = self.told.uids.iter().find(|((account, name, validity, _), known)| {
             *account == 0 && name == mailbox && *validity == open.uid_validity && *known == subject
@@ -333,6 +361,36 @@ fn a_call_that_fails_breaks_no_promise() {
                 }
             };
             server.check(&case);
+        }
+    }
+}
+
+#[test]
+fn what_a_failed_sync_forgot_is_written_again() {
+    let calls = calls();
+    for failure in [Failure::Sync, Failure::SyncDir, Failure::Any] {
+        for rule in [Survival::Nothing, Survival::All, Survival::Names] {
+            for at in 0..calls {
+                let case = format!("{failure}, after call {at}, then {rule}");
+                let (disk, clock) = fresh();
+                let times = 1 + u32::try_from(at % 3).unwrap();
+                disk.fail_after(at, failure, Some(times));
+                let mut server = Server::start(disk.clone(), clock, Promises::default());
+                let _ = server.live();
+                disk.heal();
+                server.clock.advance(Duration::from_secs(20));
+                server.go_on().unwrap_or_else(|error| panic!("{case}: {error}"));
+                let before = server.names();
+                let choices = Choices::seeded(at);
+                let mut server = server.restart(rule, &choices, Duration::from_secs(20));
+                let after = server.names();
+                for (name, (validity, next)) in before {
+                    let now = after.get(&name).copied();
+                    assert_eq!(now.map(|it| it.0), Some(validity), "{case}: {name:?}");
+                    assert!(now.is_some_and(|it| it.1 >= next), "{case}: {name:?}: {next}");
+                }
+                server.check(&case);
+            }
         }
     }
 }

@@ -69,6 +69,7 @@ impl Store {
 
     fn begin_parcel(&self, parcel: Parcel) -> Result<Tmp, Error> {
         let Parcel { home, head } = parcel;
+        self.settle_above(&home)?;
         let (path, mut file) = match self.as_user(&home, || self.begin_tmp(&home))? {
             Err(Error::Absent) => {
                 self.make_maildir(&home)?;
@@ -96,6 +97,7 @@ impl Store {
         if self.first_visit(top(home)) {
             self.clean_tmp(top(home));
         }
+        self.settle_folder(home, top(home))?;
         self.create_tmp(top(home))
     }
 }

@@ -163,7 +163,10 @@ impl Store {
             for (from, to) in &renames {
                 let (old, new) = (folder_dir(home, from), folder_dir(home, to));
                 match self.inner.fs.rename(&old, &new) {
-                    Ok(()) => self.closed(&old),
+                    Ok(()) => {
+                        self.mark_renamed(&old, &new);
+                        self.closed(&old);
+                    }
                     Err(error) if is_absent(&error) && !is_there(from) => {}
                     Err(error) => return Err(Error::io("rename", &old, &error)),
                 }
@@ -201,7 +204,7 @@ impl Store {
             let changed =
                 if subscribe { subscriptions.add(folder) } else { subscriptions.remove(folder) };
             if !changed {
-                return Ok(());
+                return self.settle_folder(home, top);
             }
             let path = top.join(subscriptions::FILE);
             self.replace(&path, &top.join("subscriptions.tmp"), subscriptions.print().as_bytes())

@@ -52,7 +52,7 @@ impl Store {
                 self.make_for_user(home, dir)?;
             }
             if let Some(parent) = dir.parent() {
-                self.inner.fs.sync_dir(parent).tried("sync", parent)?;
+                self.sync_dir(parent)?;
             }
         }
         self.as_user(home, || self.make_subdirs(top))?
@@ -64,7 +64,7 @@ impl Store {
             let sub = dir.join(sub);
             self.made(self.inner.fs.mkdir(&sub, DIR_MODE), &sub)?;
         }
-        self.inner.fs.sync_dir(dir).tried("sync", dir)
+        self.sync_dir(dir)
     }
 
     fn make_for_user(&self, home: &MailHome, dir: &Path) -> Result<(), Error> {

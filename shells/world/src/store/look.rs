@@ -34,6 +34,7 @@ impl Store {
         if state.gone {
             return Err(Error::Gone);
         }
+        self.settle_folder(&mailbox.home, &mailbox.dir)?;
         let new = self.stat_sub(mailbox, state, "new")?;
         let cur = self.stat_sub(mailbox, state, "cur")?;
         let mono = self.inner.clock.mono();
@@ -169,10 +170,15 @@ impl Store {
             self.mend(&mailbox.dir, &listing);
         }
         let mut next_uid = list.next_uid();
+        let unsure = self.is_list_unsure(&mailbox.dir);
         let written = self.write_list(mailbox, state, &list, &planned, locked)?;
         if !written {
-            planned.present.retain(|present| present.uid < fresh);
-            next_uid = fresh;
+            if unsure && !state.loaded {
+                return Err(Error::NoSpace(format!("mend {}", mailbox.dir.display())));
+            }
+            // Only what is surely in the list has a uid.
+            next_uid = if unsure { state.next_uid } else { fresh };
+            planned.present.retain(|present| present.uid < next_uid);
         }
 
         state.uid_validity = list.uid_validity();

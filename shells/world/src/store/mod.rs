@@ -13,6 +13,7 @@
 //! | `folders.rs` | LIST, CREATE, DELETE, RENAME, SUBSCRIBE |
 //! | `watch.rs` | IDLE |
 //! | `home.rs` | the Maildir's directories |
+//! | `unsure.rs` | what a failed sync leaves behind |
 //! | `error.rs` | what can go wrong |
 //!
 //! Everything blocks, and every touch of a user's mail happens with that user's identity.
@@ -43,9 +44,10 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod uidlist;
+mod unsure;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,7 +67,7 @@ use crate::identity::Identity;
 use crate::lock;
 use crate::process::Process;
 use append::Upload;
-use error::{Tried, is_absent};
+use error::is_absent;
 use home::{FILE_MODE, inside};
 use mailbox::Mailbox;
 use open::Session;
@@ -97,8 +99,8 @@ struct Inner {
     last: Mutex<Stamp>,
     /// Maildirs whose `tmp/` has been looked through since the start.
     visited: Mutex<HashSet<PathBuf>>,
-    /// Folders whose uid list could not be written to its end, see [`Store::append_list`].
-    unsure_lists: Mutex<HashSet<PathBuf>>,
+    /// Files and directories whose last sync has failed.
+    unsure: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Store {
@@ -125,7 +127,7 @@ impl Store {
             watcher: OnceLock::new(),
             last: Mutex::new(Stamp { seconds: 0, micros: 0 }),
             visited: Mutex::default(),
-            unsure_lists: Mutex::default(),
+            unsure: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -176,11 +178,6 @@ impl Store {
     fn first_visit(&self, dir: &Path) -> bool {
         let mut visited = lock(&self.inner.visited);
         !visited.contains(dir) && visited.insert(dir.to_path_buf())
-    }
-
-    /// Makes the names in a directory durable.
-    fn sync_dir(&self, dir: &Path) -> Result<(), Error> {
-        self.inner.fs.sync_dir(dir).tried("sync", dir)
     }
 
     /// Tells sessions that a message has come into `new/`.

@@ -146,6 +146,7 @@ impl Store {
     ) -> Result<T, Error> {
         let mut last = false;
         loop {
+            self.settle_above(home)?;
             let mailbox = self.mailbox(home, folder);
             let result = self.as_user(home, || work(&mailbox, &mut lock(&mailbox.state)))?;
             match result {

@@ -11,7 +11,6 @@ use super::home::{FILE_MODE, top};
 use super::mailbox::Mailbox;
 use super::state::State;
 use crate::fs::read_to_end;
-use crate::lock;
 
 /// Longest list that is read, in bytes: some ten million messages.
 const LIMIT: u64 = 1 << 30;
@@ -79,7 +78,7 @@ impl Store {
             }
             Err(error) => {
                 // A part of the lines may stand there: the next look reads the file, and mends it.
-                self.doubt_list(dir);
+                self.mark_unsure(&path);
                 state.list_seen = None;
                 state.cur_seen.forget();
                 no_room(error)
@@ -98,13 +97,12 @@ impl Store {
         let replaced = self.replace(&path, &dir.join("dovecot-uidlist.tmp"), text);
         match replaced {
             Ok(()) => {
-                lock(&self.inner.unsure_lists).remove(dir);
                 state.list_seen = self.inner.fs.stat(&path).ok().map(Into::into);
                 Ok(true)
             }
             Err(error) => {
                 // What stands there may have no end that can be appended to, or a name that is not durable.
-                self.doubt_list(dir);
+                self.mark_unsure(&path);
                 state.list_seen = None;
                 state.cur_seen.forget();
                 no_room(error)
@@ -120,11 +118,7 @@ impl Store {
 
     /// Whether what the disk has of the list may be other than what is read from it.
     pub(crate) fn is_list_unsure(&self, dir: &Path) -> bool {
-        lock(&self.inner.unsure_lists).contains(dir)
-    }
-
-    fn doubt_list(&self, dir: &Path) {
-        lock(&self.inner.unsure_lists).insert(dir.to_path_buf());
+        self.is_unsure(&dir.join(FILE))
     }
 
     /// Writes a file under another name, syncs it, and renames it into place.
@@ -145,6 +139,7 @@ impl Store {
             let _ = fs.unlink(temporary);
             return Err(error);
         }
+        self.mark_sure(path);
         path.parent().map_or(Ok(()), |dir| self.sync_dir(dir))
     }
 
