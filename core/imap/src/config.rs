@@ -31,7 +31,8 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// `* OK Still here` after each of these while in IDLE.
     pub idle_notice: Duration,
-    /// A message in APPEND must go on by then.
+    /// [`Config::PROGRESS`] octets of a message in APPEND, or all the rest, must arrive within this
+    /// time.
     pub body_timeout: Duration,
     /// Before the reply to a failed login.
     pub failure_delay: Duration,
@@ -47,6 +48,10 @@ pub struct Config {
 impl Config {
     /// What a slow disk needs to rename, remove, link or search one message.
     pub const MESSAGE_TIMEOUT: Duration = Duration::from_millis(20);
+
+    /// Octets of a message in APPEND that have to arrive within [`Config::body_timeout`]: a client
+    /// that sends a byte now and then is not waited for.
+    pub const PROGRESS: usize = 16 * 1024;
 
     /// What the world may take for one call about so many messages.
     pub(crate) fn timeout_of(&self, messages: usize) -> Duration {

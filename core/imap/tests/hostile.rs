@@ -244,6 +244,40 @@ fn messages_may_come_octet_by_octet() {
 }
 
 #[test]
+fn a_trickle_is_no_message() {
+    let world = world();
+    let inactive = "* BYE Disconnected for inactivity.\r\n";
+    // In the message, in one that is refused and only read, and behind it.
+    for begin in [
+        "a APPEND INBOX {100000}\r\n",
+        "a APPEND NoSuch {100000+}\r\n",
+        "a APPEND INBOX {3+}\r\nabc {100000+}\r\n",
+    ] {
+        let mut client = logged_in(&world);
+        client.send(begin.as_bytes());
+        client.text();
+        for _ in 0..4 {
+            client.send(b"x");
+            client.wait(Duration::from_secs(70));
+        }
+        assert_eq!((client.text().as_str(), client.closed), ("", None), "{begin:?}");
+        client.wait(Duration::from_secs(20));
+        assert_eq!((client.text().as_str(), client.closed), (inactive, Some(Why::Timeout)));
+    }
+    assert_eq!(world.borrow().open_uploads(), 0);
+    // Who sends enough may take longer.
+    let mut client = logged_in(&world);
+    client.send(format!("a APPEND INBOX {{{}}}\r\n", 20 * Config::PROGRESS).as_bytes());
+    assert_eq!(client.text(), "+ OK\r\n");
+    for _ in 0..20 {
+        client.send(&[b'x'; Config::PROGRESS]);
+        client.wait(Duration::from_secs(200));
+        assert_eq!(client.text(), "");
+    }
+    assert!(client.command("").starts_with("a OK [APPENDUID "));
+}
+
+#[test]
 fn large_headers_are_brought_a_few_at_a_time() {
     let world = world();
     for size in [100, 1_000_000] {

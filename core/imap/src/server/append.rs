@@ -14,6 +14,7 @@ use super::{
     Appended, Begun, Call, Command, Committed, Context, Failure, Job, NamedFlags, Reply, Server,
     Step, Upload, sync,
 };
+use crate::config::Config;
 use crate::frame::{Frame, Unit};
 use crate::response::{self, Missing, Refusal};
 use crate::syntax::SyntaxError;
@@ -51,6 +52,8 @@ pub(super) struct Append {
     gathered: usize,
     /// Open calls for pieces.
     open: usize,
+    /// Octets that have come since the client's time began; enough of them while it does not run.
+    progress: usize,
     /// The tagged line of a failure; what still comes of the message is dropped.
     failed: Option<String>,
     /// Reads what is behind the message: nothing, it should be.
@@ -141,10 +144,10 @@ pub(super) fn begin(
         small: BytesMut::new(),
         gathered: 0,
         open: 0,
+        progress: Config::PROGRESS,
         failed: None,
         tail: Frame::default(),
     });
-    cx.arm(Timer::Body, server.config.body_timeout);
     match (request, account) {
         (Ok(request), Ok(account)) => {
             job.wire = request.wire;
@@ -165,7 +168,6 @@ pub(super) fn begin(
 /// A client that waits hears of the failure now; one that does not, when its message has passed.
 fn refuse(server: &mut Server, cx: &mut Context<'_>, mut job: Box<Append>, line: String) -> Step {
     if job.literal.waits && job.left == job.literal.octets {
-        cx.disarm(Timer::Body);
         return server.end(cx, &line);
     }
     job.failed = Some(line);
@@ -225,6 +227,23 @@ impl Append {
         if !self.small.is_empty() {
             self.pieces.push(self.small.split().freeze());
         }
+    }
+
+    /// So much has come. The time limit is put off whenever that is enough, and begins when it did
+    /// not run.
+    fn keep_time(&mut self, config: &Config, cx: &mut Context<'_>, taken: usize) {
+        self.progress = self.progress.saturating_add(taken);
+        if self.progress >= Config::PROGRESS {
+            self.progress = 0;
+            cx.arm(Timer::Body, config.body_timeout);
+        }
+    }
+
+    /// The client waits for the world: its time does not run.
+    fn await_world(mut self: Box<Self>, cx: &mut Context<'_>) -> Step {
+        self.progress = Config::PROGRESS;
+        cx.disarm(Timer::Body);
+        Step::Wait(Job::Append(self))
     }
 }
 
@@ -311,21 +330,22 @@ fn body(server: &mut Server, cx: &mut Context<'_>, mut job: Box<Append>) -> Step
         let most = usize::try_from(job.left).unwrap_or(usize::MAX);
         let room = BLOCK - job.gathered;
         let Some(piece) = cx.input.take(most.min(room)) else {
+            job.keep_time(&server.config, cx, 0);
             return Step::Wait(Job::Append(job));
         };
-        cx.arm(Timer::Body, server.config.body_timeout);
+        job.keep_time(&server.config, cx, piece.len());
         job.left -= piece.len() as u64;
         server.octets.0 += piece.len() as u64;
         if job.failed.is_none() {
             job.gather(piece);
         }
     } else if job.left > 0 {
-        return Step::Wait(Job::Append(job));
+        return job.await_world(cx);
     }
     let full = job.gathered >= BLOCK || job.pieces.len() >= PIECES;
     if (full || job.left == 0) && job.gathered > 0 {
         if job.open >= OPEN {
-            return Step::Wait(Job::Append(job));
+            return job.await_world(cx);
         }
         pass_on(server, cx, &mut job);
     }
@@ -350,7 +370,9 @@ fn pass_on(server: &Server, cx: &mut Context<'_>, job: &mut Append) {
 fn tail(server: &mut Server, cx: &mut Context<'_>, mut job: Box<Append>) -> Step {
     let before = cx.input.len();
     let unit = job.tail.next(cx.input, server.config.command_limit);
-    server.octets.0 += (before - cx.input.len()) as u64;
+    let taken = before - cx.input.len();
+    server.octets.0 += taken as u64;
+    job.keep_time(&server.config, cx, taken);
     let wrong = || response::refusal(&response::ARGUMENTS, "APPEND", true);
     match unit {
         None => return Step::Wait(Job::Append(job)),
