@@ -244,6 +244,19 @@ fn messages_may_come_octet_by_octet() {
 }
 
 #[test]
+fn a_handshake_puts_off_no_login() {
+    let config = Config { starttls: true, ..clear() };
+    let mut client = Client::connect(&world(), &Arc::new(config));
+    client.text();
+    client.wait(Duration::from_secs(150));
+    client.handshake = Duration::from_secs(50);
+    // The three minutes are over in the handshake.
+    let said = "a OK Begin TLS negotiation now.\r\n* BYE Disconnected for inactivity.\r\n";
+    assert_eq!(client.command("a STARTTLS"), said);
+    assert_eq!(client.closed, Some(Why::Timeout));
+}
+
+#[test]
 fn a_trickle_is_no_message() {
     let world = world();
     let inactive = "* BYE Disconnected for inactivity.\r\n";

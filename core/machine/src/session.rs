@@ -205,6 +205,10 @@ impl<P: Protocol> State<P> {
     fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open)
     }
+
+    fn is_securing(&self) -> bool {
+        matches!(self.phase, Phase::Barrier(_) | Phase::Securing)
+    }
 }
 
 /// A protocol with the contract around it.
@@ -282,7 +286,7 @@ impl<P: Protocol> Session<P> {
             self.state.acts.push_back(Step::Cancel(id));
             self.event(Event::Expired(id));
         }
-        while let Some(timer) = self.state.timers.expire(self.now.mono) {
+        while let Some(timer) = self.state.timers.expire(self.now.mono, self.state.is_securing()) {
             match timer {
                 Timer::Handshake => self.state.close(Why::Timeout),
                 _ => self.event(Event::Timer(timer)),
@@ -397,7 +401,8 @@ impl<P: Protocol> Session<P> {
     }
 
     fn wait(&self) -> Wait {
-        let until = match (self.state.timers.until(), self.state.ledger.until()) {
+        let securing = self.state.is_securing();
+        let until = match (self.state.timers.until(securing), self.state.ledger.until()) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
         };

@@ -40,15 +40,21 @@ impl Timers {
         self.due = Default::default();
     }
 
-    pub(crate) fn until(&self) -> Option<Time> {
-        self.due.iter().flatten().min().copied()
+    /// The time of the first; `securing`: of that for the handshake.
+    pub(crate) fn until(&self, securing: bool) -> Option<Time> {
+        awake(securing).iter().filter_map(|timer| self.due[*timer as usize]).min()
     }
 
-    /// Takes one timer that is due.
-    pub(crate) fn expire(&mut self, now: Time) -> Option<Timer> {
-        let timer =
-            ALL.into_iter().find(|t| self.due[*t as usize].is_some_and(|due| due <= now))?;
+    /// Takes one timer that is due. While TLS is being set up nobody could be told of any but that
+    /// of the handshake: they wait, and are due afterwards.
+    pub(crate) fn expire(&mut self, now: Time, securing: bool) -> Option<Timer> {
+        let due = |timer: &&Timer| self.due[**timer as usize].is_some_and(|due| due <= now);
+        let timer = *awake(securing).iter().find(due)?;
         self.disarm(timer);
         Some(timer)
     }
+}
+
+fn awake(securing: bool) -> &'static [Timer] {
+    if securing { &[Timer::Handshake] } else { &ALL }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use waypost_imap::Config;
 use waypost_imap::server::{Call, Fact, Notice, Server};
-use waypost_machine::{Input, Limits, Machine, Now, Session, Step, TlsInfo, UnixTime, Why};
+use waypost_machine::{Input, Limits, Machine, Now, Session, Step, TlsInfo, UnixTime, Wait, Why};
 use waypost_mail::Peer;
 
 use super::World;
@@ -26,6 +26,8 @@ pub struct Client {
     pub room: usize,
     /// Calls that the world does not answer: those whose `Debug` text begins so.
     pub mute: &'static [&'static str],
+    /// How long handshakes take.
+    pub handshake: Duration,
     /// The names of all calls.
     pub asked: Vec<String>,
 }
@@ -45,6 +47,7 @@ impl Client {
             facts: Vec::new(),
             room: usize::MAX,
             mute: &[],
+            handshake: Duration::ZERO,
             asked: Vec::new(),
         };
         client.drain();
@@ -130,6 +133,20 @@ impl Client {
         self.mute.iter().any(|name| text.starts_with(name))
     }
 
+    /// Lets the time of a handshake pass.
+    fn handshake(&mut self) {
+        let end = self.now.mono.plus(self.handshake);
+        while let Step::Wait(Wait { until: Some(until), .. }) = self.session.poll(self.room) {
+            assert!(until > self.now.mono, "it waits for a time that is over");
+            if until > end {
+                break;
+            }
+            self.now.mono = until;
+            self.session.handle(self.now, Input::Tick);
+        }
+        self.now.mono = end;
+    }
+
     /// Works until the machine waits; how many octets it would take.
     fn drain(&mut self) -> usize {
         loop {
@@ -142,6 +159,7 @@ impl Client {
                 }
                 Step::Cancel(_) => {}
                 Step::Secure(_) => {
+                    self.handshake();
                     self.session.handle(self.now, Input::Secured(TlsInfo::default()));
                 }
                 Step::Fact(fact) => self.facts.push(fact),
