@@ -537,7 +537,7 @@ pub const KEYS: &[Key] = &[
     key(
         "limits.write_timeout",
         "\"300s\"",
-        "A client that takes nothing of what is sent to it for so long is dropped.",
+        "A client that takes less than 16 KiB of what waits for it within this time is dropped.",
     ),
     key("limits.file_threads", "32", "Threads that wait for the disk."),
     key(

@@ -14,8 +14,14 @@ use crate::wire::{Arrived, TlsConfigs, TlsFault, Wire};
 pub struct Settings {
     /// The machine is not asked for more while so many bytes wait to be written.
     pub high_mark: usize,
-    /// A peer that takes nothing of what waits for it for so long is dropped.
+    /// A peer is dropped that takes less than [`Settings::PROGRESS`] of what waits for it, and not
+    /// all of it, within this time.
     pub write_timeout: Duration,
+}
+
+impl Settings {
+    /// Octets, as they go over the line: who takes one now and then is not waited for.
+    pub const PROGRESS: usize = 16 * 1024;
 }
 
 impl Default for Settings {
@@ -46,7 +52,7 @@ pub enum Fault {
     /// The peer's bytes are no TLS, or not a TLS that we speak.
     #[error("TLS: {0}")]
     Tls(TlsFault),
-    /// The peer took nothing of what was sent to it for [`Settings::write_timeout`].
+    /// The peer took too little of what was sent to it within [`Settings::write_timeout`].
     #[error("the peer does not read")]
     WriteTimeout,
     /// The socket failed.
@@ -62,14 +68,22 @@ pub struct Conn<M: Machine> {
     wire: Wire,
     settings: Settings,
     wait: Wait,
-    /// Since when output waits without progress.
-    stuck: Option<Time>,
+    /// While output waits.
+    stuck: Option<Stuck>,
     fault: Option<Fault>,
     /// What the machine still says goes nowhere.
     broken: bool,
     /// The machine knows that no more input comes.
     ended: bool,
     closed: Option<Why>,
+}
+
+/// Output waits for the peer to take it.
+struct Stuck {
+    /// Since when, or since there was progress.
+    since: Time,
+    /// Octets that it took meanwhile.
+    taken: usize,
 }
 
 impl<M: Machine> Conn<M> {
@@ -120,7 +134,7 @@ impl<M: Machine> Conn<M> {
 
     /// [`Conn::deadline`] has come, or nothing has: harmless at any time.
     pub fn tick(&mut self, now: Now) {
-        if self.stuck_until().is_some_and(|due| due <= now.mono) {
+        if self.is_too_slow(now) {
             return self.fail(now, Fault::WriteTimeout);
         }
         self.handle(now, Input::Tick);
@@ -148,7 +162,7 @@ impl<M: Machine> Conn<M> {
             }
         }
         if self.wire.wants_write() {
-            self.stuck.get_or_insert(now.mono);
+            self.stuck.get_or_insert(Stuck { since: now.mono, taken: 0 });
         }
     }
 
@@ -158,16 +172,17 @@ impl<M: Machine> Conn<M> {
     }
 
     /// Writes as much as `to` takes before it would block. When this is true, pump again: there is
-    /// room for more, or `to` failed.
+    /// room for more, or `to` failed, or has taken too little for too long.
     pub fn write_to(&mut self, now: Now, to: &mut dyn io::Write) -> bool {
         match self.wire.write_to(to) {
             Ok(count) => {
-                if !self.wire.wants_write() {
-                    self.stuck = None;
-                } else if count > 0 {
-                    self.stuck = Some(now.mono);
+                self.taken(now, count);
+                // Not left to `tick`: a peer that sends all the time leaves no moment for it.
+                let slow = self.is_too_slow(now);
+                if slow {
+                    self.fail(now, Fault::WriteTimeout);
                 }
-                count > 0
+                slow || count > 0
             }
             Err(error) => {
                 self.broken(now, &error);
@@ -210,7 +225,22 @@ impl<M: Machine> Conn<M> {
     }
 
     fn stuck_until(&self) -> Option<Time> {
-        self.stuck.map(|since| since.plus(self.settings.write_timeout))
+        self.stuck.as_ref().map(|stuck| stuck.since.plus(self.settings.write_timeout))
+    }
+
+    fn is_too_slow(&self, now: Now) -> bool {
+        self.stuck_until().is_some_and(|due| due <= now.mono)
+    }
+
+    /// The peer took so much.
+    fn taken(&mut self, now: Now, count: usize) {
+        let Some(stuck) = &mut self.stuck else { return };
+        stuck.taken += count;
+        if !self.wire.wants_write() {
+            self.stuck = None;
+        } else if stuck.taken >= Settings::PROGRESS {
+            *stuck = Stuck { since: now.mono, taken: 0 };
+        }
     }
 
     fn handle(&mut self, now: Now, input: Input<M>) {

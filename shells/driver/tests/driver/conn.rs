@@ -189,6 +189,75 @@ fn a_peer_that_does_not_read_is_held_back_and_then_dropped() {
     assert!(server.conn.finished());
 }
 
+/// Takes so many octets, then no more.
+struct Sips(usize);
+
+impl io::Write for Sips {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match bytes.len().min(self.0) {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            count => {
+                self.0 -= count;
+                Ok(count)
+            }
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A server with more to say than its peer takes at once.
+fn talkative() -> Server {
+    let mut server = Server::new(Toy::tireless(), TlsConfigs::default());
+    server.take();
+    server.conn.received(Bytes::from_static(b"GET 100000000\n"));
+    server.pump();
+    server
+}
+
+#[test]
+fn a_peer_that_takes_an_octet_now_and_then_is_dropped() {
+    let mut server = talkative();
+    for second in (0..300).step_by(10) {
+        server.now = at(second);
+        assert!(server.conn.write_to(server.now, &mut Sips(1)), "{second}");
+        server.pump();
+        assert_eq!(server.conn.deadline(), Some(at(300).mono));
+    }
+    server.now = at(300);
+    server.conn.tick(server.now);
+    server.pump();
+    assert_eq!(server.faults, [Fault::WriteTimeout]);
+    // Who takes enough may take longer.
+    let mut server = talkative();
+    for round in 0..20 {
+        server.now = at(round * 250);
+        server.conn.write_to(server.now, &mut Sips(Settings::PROGRESS));
+        server.conn.tick(server.now);
+        server.pump();
+    }
+    assert_eq!(server.faults, []);
+}
+
+#[test]
+fn a_peer_that_sends_all_the_time_and_reads_nothing_is_dropped() {
+    let mut server = Server::new(Toy::tireless(), TlsConfigs::default());
+    server.conn.received(Bytes::from_static(b"PUT 100000\n"));
+    for second in 0..300 {
+        server.now = at(second);
+        assert!(!server.conn.write_to(server.now, &mut Full), "{second}");
+        server.conn.received(Bytes::from_static(b"p"));
+        server.pump();
+        assert!(server.conn.wants_read());
+    }
+    server.now = at(300);
+    assert!(server.conn.write_to(server.now, &mut Full), "pump again");
+    server.pump();
+    assert_eq!(server.faults, [Fault::WriteTimeout]);
+    assert!(server.conn.finished());
+}
+
 #[test]
 fn a_machine_that_wants_nothing_leaves_bytes_in_rustls() {
     let pki = Pki::ecdsa();

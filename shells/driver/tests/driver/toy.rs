@@ -19,6 +19,8 @@ use waypost_machine::{
 #[derive(Default)]
 pub(crate) struct Toy {
     tls_first: bool,
+    /// It waits for its peer for ever.
+    tireless: bool,
     putting: Option<usize>,
     put: usize,
     getting: usize,
@@ -33,6 +35,10 @@ pub(crate) struct Turn(pub(crate) Bytes, pub(crate) Ticket<Turned>);
 impl Toy {
     pub(crate) fn tls_first() -> Self {
         Self { tls_first: true, ..Self::default() }
+    }
+
+    pub(crate) fn tireless() -> Self {
+        Self { tireless: true, ..Self::default() }
     }
 
     fn line(&mut self, cx: &mut Cx<'_, Self>, line: &[u8]) {
@@ -65,7 +71,9 @@ impl Protocol for Toy {
     type Fact = TlsInfo;
 
     fn start(&mut self, cx: &mut Cx<'_, Self>) {
-        cx.arm(waypost_machine::Timer::Idle, Duration::from_secs(60));
+        if !self.tireless {
+            cx.arm(waypost_machine::Timer::Idle, Duration::from_secs(60));
+        }
         match self.tls_first {
             true => cx.secure(TlsRole::Server),
             false => cx.send_slice(b"hello\n"),
