@@ -442,7 +442,7 @@ impl Machine for Exchangers {
                     self.learn(now, id, answer);
                 }
             }
-            Input::Eof | Input::Stop => {
+            Input::Eof | Input::Gone | Input::Stop => {
                 let reason = format!("the search for {} was broken off", self.hop).into();
                 let status = Enhanced(4, 4, 3);
                 return self.end(Err(NoRoute { status, reason }), Why::Stopped);

@@ -270,7 +270,7 @@ impl Machine for Lookup {
                     self.arrived(now, Some(arrived));
                 }
             }
-            Input::Eof | Input::Stop => {
+            Input::Eof | Input::Gone | Input::Stop => {
                 return self.end(Found::Unavailable(Failure::Stopped), false, 0, Why::Stopped);
             }
             Input::Tick | Input::Bytes(_) | Input::Secured(_) => {}

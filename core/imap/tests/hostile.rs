@@ -137,13 +137,14 @@ fn what_was_held_is_given_back_however_it_ends() {
         b"a SEARCH TEXT {5}\r\n",
     ];
     for beginning in beginnings {
-        for end in 0..3 {
+        for end in 0..4 {
             let world = world();
             let mut client = selected(&world);
             client.send(beginning);
             match end {
                 0 => client.end(),
                 1 => client.stop(),
+                2 => client.gone(),
                 _ => {
                     client.said.clear();
                     while client.closed.is_none() {
@@ -152,7 +153,7 @@ fn what_was_held_is_given_back_however_it_ends() {
                     }
                 }
             }
-            let expected = [Why::Gone, Why::Stopped, Why::Timeout][end];
+            let expected = [Why::Gone, Why::Stopped, Why::Gone, Why::Timeout][end];
             assert_eq!(client.closed, Some(expected), "{beginning:?}");
             assert_eq!(world.borrow().open_handles(), 0, "{beginning:?}");
             assert_eq!(world.borrow().open_uploads(), 0, "{beginning:?}");
@@ -160,6 +161,34 @@ fn what_was_held_is_given_back_however_it_ends() {
             assert!(matches!(last, Some(Fact::Disconnected { user: Some(_), .. })), "{last:?}");
         }
     }
+}
+
+#[test]
+fn nothing_goes_on_for_a_client_that_is_gone() {
+    for (mute, command) in [
+        ("Read", "a FETCH 1:* ENVELOPE\r\nb FETCH 1:* ENVELOPE\r\n"),
+        ("Body", "a FETCH 1:* BODY.PEEK[]<1.2>\r\n"),
+        ("Search", "a SEARCH BODY x\r\n"),
+        ("Append", "a APPEND INBOX {3+}\r\nabc\r\n"),
+    ] {
+        let world = world();
+        let mut client = selected(&world);
+        client.mute = &["Read", "Body", "Search", "Append"];
+        client.send(command.as_bytes());
+        let asked = client.asked.iter().filter(|name| *name == mute).count();
+        client.gone();
+        assert_ne!(client.closed, None, "{command:?}");
+        assert_eq!(client.asked.iter().filter(|name| *name == mute).count(), asked);
+        assert_eq!(world.borrow().open_handles(), 0, "{command:?}");
+        assert_eq!(world.borrow().open_uploads(), 0, "{command:?}");
+    }
+    // What is being made durable is.
+    let mut client = logged_in(&world());
+    client.mute = &["Commit"];
+    client.send(b"a APPEND INBOX {3+}\r\nabc\r\nb LOGOUT\r\n");
+    client.gone();
+    assert_eq!((client.closed, client.text().as_str()), (None, ""));
+    assert!(!client.asked.iter().any(|name| name == "Abort"), "{:?}", client.asked);
 }
 
 #[test]
@@ -218,6 +247,19 @@ fn a_client_that_says_nothing_is_sent_away() {
 }
 
 #[test]
+fn a_handshake_puts_off_no_login() {
+    let config = Config { starttls: true, ..clear() };
+    let mut client = Client::connect(&world(), &Arc::new(config));
+    client.text();
+    client.wait(Duration::from_secs(150));
+    client.handshake = Duration::from_secs(50);
+    // The three minutes are over in the handshake.
+    let said = "a OK Begin TLS negotiation now.\r\n* BYE Disconnected for inactivity.\r\n";
+    assert_eq!(client.command("a STARTTLS"), said);
+    assert_eq!(client.closed, Some(Why::Timeout));
+}
+
+#[test]
 fn idle_says_that_it_lives() {
     let mut client = selected(&world());
     assert_eq!(client.command("a IDLE"), "+ idling\r\n");
@@ -241,19 +283,6 @@ fn messages_may_come_octet_by_octet() {
     assert!(client.command("").starts_with("a OK [APPENDUID "));
     let folder = &world.borrow().folders["INBOX"];
     assert_eq!(folder.mails.last().unwrap().octets, message);
-}
-
-#[test]
-fn a_handshake_puts_off_no_login() {
-    let config = Config { starttls: true, ..clear() };
-    let mut client = Client::connect(&world(), &Arc::new(config));
-    client.text();
-    client.wait(Duration::from_secs(150));
-    client.handshake = Duration::from_secs(50);
-    // The three minutes are over in the handshake.
-    let said = "a OK Begin TLS negotiation now.\r\n* BYE Disconnected for inactivity.\r\n";
-    assert_eq!(client.command("a STARTTLS"), said);
-    assert_eq!(client.closed, Some(Why::Timeout));
 }
 
 #[test]

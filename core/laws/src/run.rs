@@ -386,6 +386,7 @@ impl<S: Subject> Run<'_, S> {
             Input::Secured(TlsInfo::default()),
             Input::Stop,
             Input::Eof,
+            Input::Gone,
         ];
         inputs.extend(self.answers.drain(..).chain(self.silent.drain(..)).map(Input::Answer));
         for input in inputs {

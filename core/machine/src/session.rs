@@ -61,7 +61,8 @@ pub enum Event<P: Protocol> {
     /// TLS is up.
     Secured(TlsInfo),
     /// The peer sends no more, no call is open, and `advance` is blocked on what is left of the
-    /// input. A protocol that does not close now is closed with [`Why::Gone`].
+    /// input. Or the connection is broken, and no commit is open. A protocol that does not close
+    /// now is closed with [`Why::Gone`].
     Eof,
     /// The shell wants to stop. The protocol says so to the peer and closes.
     Stop,
@@ -218,6 +219,7 @@ pub struct Session<P: Protocol> {
     state: State<P>,
     now: Now,
     eof: bool,
+    gone: bool,
     stopped: bool,
     /// The last `advance` was blocked and nothing has happened since.
     blocked: bool,
@@ -235,8 +237,16 @@ impl<P: Protocol> Session<P> {
             phase: Phase::Open,
         };
         let inbox = Inbox::default();
-        let mut session =
-            Self { protocol, inbox, state, now, eof: false, stopped: false, blocked: false };
+        let mut session = Self {
+            protocol,
+            inbox,
+            state,
+            now,
+            eof: false,
+            gone: false,
+            stopped: false,
+            blocked: false,
+        };
         session.with(Protocol::start);
         session
     }
@@ -296,6 +306,9 @@ impl<P: Protocol> Session<P> {
 
     /// Lets the protocol work, as long as there is room for what it says.
     fn run(&mut self) {
+        if self.gone {
+            return self.leave();
+        }
         loop {
             while self.state.is_open()
                 && !self.blocked
@@ -308,9 +321,20 @@ impl<P: Protocol> Session<P> {
             if !(self.state.is_open() && self.blocked && self.eof && self.state.ledger.is_empty()) {
                 return;
             }
-            self.event(Event::Eof);
-            self.state.close(Why::Gone);
+            self.end();
         }
+    }
+
+    /// The connection is broken: nothing is begun any more.
+    fn leave(&mut self) {
+        if self.state.is_open() && !self.state.ledger.has_commit() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.event(Event::Eof);
+        self.state.close(Why::Gone);
     }
 }
 
@@ -324,11 +348,11 @@ impl<P: Protocol> Machine for Session<P> {
         self.now = now;
         match input {
             Input::Bytes(bytes) => self.bytes(bytes),
-            Input::Eof => {
+            Input::Eof | Input::Gone => {
                 self.eof = true;
-                match self.state.phase {
-                    Phase::Barrier(_) | Phase::Securing => self.state.close(Why::Gone),
-                    _ => {}
+                self.gone |= matches!(input, Input::Gone);
+                if self.state.is_securing() {
+                    self.state.close(Why::Gone);
                 }
             }
             Input::Secured(info) => {

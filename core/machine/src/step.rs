@@ -42,6 +42,9 @@ pub enum Input<M: Machine + ?Sized> {
     Tick,
     /// Shut down politely: 421, BYE.
     Stop,
+    /// The connection is broken: nothing comes any more, and nothing that is sent arrives. Commits
+    /// are waited for; nothing else is.
+    Gone,
 }
 
 /// What a machine wants done.

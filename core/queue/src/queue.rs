@@ -339,7 +339,7 @@ impl Machine for Queue {
             Input::Notice(Notice::Command(number, command)) => self.command(number, command),
             Input::Answer(answer) => self.answered(answer),
             Input::Stop => self.stopping = true,
-            Input::Bytes(_) | Input::Eof | Input::Secured(_) | Input::Tick => {}
+            Input::Bytes(_) | Input::Eof | Input::Gone | Input::Secured(_) | Input::Tick => {}
         }
     }
 

@@ -216,7 +216,7 @@ impl Machine for Resolve {
             }
             Input::Tick => {}
             // Nobody waits for the verdict any more.
-            Input::Eof | Input::Stop => {
+            Input::Eof | Input::Gone | Input::Stop => {
                 let verdict = Verdict::Refuse(reply::lookup_failure(self.recipient()));
                 return self.end(verdict, Why::Stopped);
             }

@@ -375,18 +375,38 @@ fn a_host_that_stops_reading() {
     assert!(!host.trouble().maybe_delivered);
 }
 
+/// It does not matter whether our output waits for the host, or we for the next piece.
+#[test]
+fn a_connection_that_breaks_in_the_message() {
+    for reading in [true, false] {
+        let mut host = good(PLACES.len() - 2);
+        host.bodies.insert(1, vec![b'x'; 1_000_000]);
+        host.silent = reading;
+        host.room = 300_000;
+        host.says("354 go\r\n");
+        host.input(Input::Gone);
+        host.room = usize::MAX;
+        host.pump();
+        let lost =
+            format!("deferred 4.4.2 (lost connection with {HOST} while sending message body)");
+        assert_eq!(host.fates(), [lost.clone(), lost]);
+        assert_eq!((host.trouble().cause, host.closed), (Cause::Lost, Some(Why::Gone)));
+        assert!(host.outcome().site.is_some() && host.trouble().elsewhere);
+    }
+}
+
 #[test]
 fn a_host_that_says_why_it_stops_reading() {
-    for stop in [true, false] {
+    for end in [Some(Input::Stop), Some(Input::Gone), None] {
         let mut host = good(PLACES.len() - 2);
         host.bodies.insert(1, vec![b'x'; 1_000_000]);
         host.room = 300_000;
         host.says("354 go\r\n");
         host.says("552 5.3.4 too big\r\n");
         assert_eq!(host.closed, None, "our output waits");
-        match stop {
-            true => host.input(Input::Stop),
-            false => host.pass(180.0),
+        match end {
+            Some(end) => host.input(end),
+            None => host.pass(180.0),
         }
         host.room = usize::MAX;
         host.pump();

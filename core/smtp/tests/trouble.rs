@@ -235,18 +235,36 @@ fn a_client_that_goes_away_in_a_message() {
 
 #[test]
 fn a_client_that_goes_away_while_its_message_is_made_durable() {
+    for end in [Input::Eof, Input::Gone] {
+        let mut d = Dialogue::greeted(port25());
+        d.data();
+        d.say("x\r\n");
+        d.world.faults.silent = true;
+        d.say(".\r\n");
+        d.answer_all();
+        assert!(matches!(d.calls[..], [Call::Commit { .. }]));
+        d.input(end);
+        assert_eq!(d.closed, None);
+        assert_eq!(d.answer_all(), QUEUED);
+        assert_eq!(d.closed, Some(Why::Gone));
+        assert!(d.world.messages[0].committed);
+    }
+}
+
+#[test]
+fn a_connection_that_breaks_ends_at_once() {
     let mut d = Dialogue::greeted(port25());
     d.data();
-    d.say("x\r\n");
     d.world.faults.silent = true;
-    d.say(".\r\n");
+    d.say(&"x\r\n".repeat(50_000));
+    d.say(".\r\nQUIT\r\n");
+    assert!(matches!(d.calls[..], [Call::Append { .. }, ..]));
+    d.input(Input::Gone);
     d.answer_all();
-    assert!(matches!(d.calls[..], [Call::Commit { .. }]));
-    d.input(Input::Eof);
-    assert_eq!(d.closed, None);
-    assert_eq!(d.answer_all(), QUEUED);
     assert_eq!(d.closed, Some(Why::Gone));
-    assert!(d.world.messages[0].committed);
+    assert!(d.world.messages[0].aborted && !d.world.messages[0].committed);
+    let Fact::Disconnected { lost: Some(lost), .. } = d.farewell() else { panic!("a farewell") };
+    assert_eq!((lost.what, lost.after), ("lost connection", "END-OF-MESSAGE"));
 }
 
 #[test]

@@ -248,23 +248,20 @@ impl<M: Machine> Conn<M> {
         self.machine.handle(now, input);
     }
 
-    /// Nothing can be sent any more. What the machine has begun and must finish, it finishes.
+    /// Nothing can be sent any more, and what comes does not count.
     fn fail(&mut self, now: Now, fault: Fault) {
         self.stuck = None;
         self.wire.discard();
-        if self.broken {
-            return;
-        }
-        self.broken = true;
-        self.fault = Some(fault);
-        self.end(now);
-        self.handle(now, Input::Stop);
+        self.gone(now, fault);
     }
 
-    fn end(&mut self, now: Now) {
-        if !self.ended {
+    /// What the machine has begun and must finish, it finishes.
+    fn gone(&mut self, now: Now, fault: Fault) {
+        if !self.broken {
+            self.broken = true;
             self.ended = true;
-            self.handle(now, Input::Eof);
+            self.fault = Some(fault);
+            self.handle(now, Input::Gone);
         }
     }
 
@@ -315,7 +312,10 @@ impl<M: Machine> Conn<M> {
                 effects(Effect::Secured(info.clone()));
                 self.handle(now, Input::Secured(info));
             }
-            Ok(Arrived::End) => self.end(now),
+            Ok(Arrived::End) => {
+                self.ended = true;
+                self.handle(now, Input::Eof);
+            }
             Ok(Arrived::Nothing) => return false,
             Err(fault) => self.tls_fault(now, fault),
         }
@@ -324,8 +324,6 @@ impl<M: Machine> Conn<M> {
 
     /// The alert still goes out; nothing else does.
     fn tls_fault(&mut self, now: Now, fault: TlsFault) {
-        self.fault = Some(Fault::Tls(fault));
-        self.broken = true;
-        self.end(now);
+        self.gone(now, Fault::Tls(fault));
     }
 }

@@ -14,6 +14,7 @@ pub(crate) fn input<M: Machine>(conn: u64, input: &Input<M>) {
         Input::Notice(_) => trace!(conn, "in: notice"),
         Input::Tick => trace!(conn, "in: tick"),
         Input::Stop => trace!(conn, "in: stop"),
+        Input::Gone => trace!(conn, "in: gone"),
     }
 }
 

@@ -72,6 +72,12 @@ impl Client {
         self.drain();
     }
 
+    /// The connection breaks.
+    pub fn gone(&mut self) {
+        self.session.handle(self.now, Input::Gone);
+        self.drain();
+    }
+
     pub fn stop(&mut self) {
         self.session.handle(self.now, Input::Stop);
         self.drain();

@@ -376,7 +376,8 @@ impl Protocol for Client {
             }
             Event::Secured(info) => self.secured(cx, info),
             Event::Eof => {
-                let trouble = Trouble::lost(&self.remote, self.stage());
+                let trouble =
+                    self.last_word(cx).unwrap_or_else(|| Trouble::lost(&self.remote, self.stage()));
                 self.give_up(cx, trouble, Why::Gone);
             }
             Event::Stop => self.stop(cx),

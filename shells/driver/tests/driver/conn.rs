@@ -308,9 +308,13 @@ fn close_notify_is_an_end_of_input() {
 #[test]
 fn a_socket_that_fails_ends_the_session() {
     let mut server = Server::new(Toy::default(), TlsConfigs::default());
+    // Nobody waits for the answer any more, nor for what would come next.
+    server.conn.received(Bytes::from_static(b"TURN abc\nTURN def\n"));
+    server.pump();
     server.conn.broken(server.now, &io::ErrorKind::ConnectionReset.into());
     server.pump();
     assert_eq!(server.faults, [Fault::Socket(io::ErrorKind::ConnectionReset)]);
+    assert_eq!((server.conn.closed(), server.calls.len()), (Some(Why::Gone), 1));
     assert!(server.conn.finished());
 }
 
