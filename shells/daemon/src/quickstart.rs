@@ -10,6 +10,7 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 use rustls::crypto::ring::default_provider;
 use waypost_config::Listen;
 use waypost_world::directory::password::hash;
+use waypost_world::identity::{Barrier, Identity};
 
 use crate::files::{self, ConfigFile};
 
@@ -44,8 +45,12 @@ pub(crate) struct Made {
     pub(crate) file: ConfigFile,
     dir: PathBuf,
     password: String,
+    /// What keeps the users from their mailboxes.
+    barrier: Option<Barrier>,
 }
 
+/// User and group of the first user.
+const FIRST_ID: u32 = 20_000;
 const CONFIG: &str = "waypost.toml";
 const LDIF: &str = "accounts.ldif";
 const PASSWORD: &str = "password";
@@ -78,6 +83,8 @@ pub(crate) fn make(options: &Quickstart) -> Result<Made, Box<dyn Error>> {
         fs::set_permissions(way, fs::Permissions::from_mode(0o755))?;
     }
     let mut file = ConfigFile::read(&dir.join(CONFIG))?;
+    let identity = Identity::of_process(file.config.mail.minimum_uid);
+    let barrier = identity.barrier(FIRST_ID, FIRST_ID, &mail)?;
     let listen = &mut file.config.listen;
     for (port, addresses) in [
         (options.smtp_port, &mut listen.smtp),
@@ -89,7 +96,7 @@ pub(crate) fn make(options: &Quickstart) -> Result<Made, Box<dyn Error>> {
             *addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
         }
     }
-    Ok(Made { file, dir, password })
+    Ok(Made { file, dir, password, barrier })
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), Box<dyn Error>> {
@@ -171,7 +178,7 @@ fn accounts(dir: &Path, password: &str) -> Result<String, Box<dyn Error>> {
         &["mail001@example.com", "info@example.org"],
     ];
     for (number, addresses) in addresses.iter().enumerate() {
-        let (name, id) = (format!("mail{number:03}"), 20_000 + number);
+        let (name, id) = (format!("mail{number:03}"), FIRST_ID as usize + number);
         let home = dir.join("mail").join(&name);
         text += &format!(
             "\ndn: uid={name},ou=Mail,dc=example,dc=com\ncn: {name}\ngidNumber: {id}\n\
@@ -270,6 +277,17 @@ impl Made {
             .replace("{submission}", &port(submission))
             .replace("{submissions}", &port(submissions))
             .replace("{imaps}", &port(imaps))
+            + &self.warning()
+    }
+
+    /// Without a way to them no mailbox can be used, and mail waits in the spool.
+    fn warning(&self) -> String {
+        let Some(barrier) = &self.barrier else { return String::new() };
+        let path = quoted(&barrier.directory.to_string_lossy());
+        format!(
+            "warning: {barrier}: mail000 and mail001 do not get to their mailboxes behind it.\n\
+             warning: write chmod o+x {path}, or end this and choose another --dir\n\n"
+        )
     }
 }
 
@@ -349,6 +367,23 @@ mod tests {
         let text = first.text();
         let quoted = format!("--cacert '{}'/CA.pem", dir.canonicalize().unwrap().display());
         assert!(text.contains("smtp://127.0.0.1:4025/") && text.contains(&quoted), "{text}");
+    }
+
+    /// The users have no way through a directory that is root's alone.
+    #[test]
+    fn a_closed_directory_is_named() {
+        let closed = tempfile::tempdir().unwrap();
+        let dir = closed.path().canonicalize().unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+        let text = || make(&options(&dir.join("a"), None)).unwrap().text();
+        let warning = format!("warning: {} has mode 0700: mail000", dir.display());
+        let advice = format!("chmod o+x {}, or", dir.display());
+        let root = nix::unistd::geteuid().is_root();
+        let told = text();
+        assert_eq!((told.contains(&warning), told.contains(&advice)), (root, root), "{told}");
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).unwrap();
+        let told = text();
+        assert!(!told.contains("warning"), "{told}");
     }
 
     #[test]

@@ -6,6 +6,10 @@
 //! everything belongs to the process's own user.
 
 use std::cell::Cell;
+use std::fmt;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::{Gid, Uid, geteuid, setfsgid, setfsuid};
 
@@ -50,6 +54,46 @@ pub enum Refused {
     },
 }
 
+/// A directory that keeps a user from a place behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// The directory: the first one on the way.
+    pub directory: PathBuf,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+impl fmt::Display for Barrier {
+    /// `/root has mode 0700`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} has mode {:04o}", self.directory.display(), self.mode)
+    }
+}
+
+impl Barrier {
+    /// The first directory on the way to `place` that lets nobody through but root.
+    pub fn of_root(place: &Path) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt;
+        downwards(place).find_map(|directory| {
+            let found = std::fs::metadata(directory).ok()?;
+            // The bits of the group bound what an access control list allows.
+            (found.uid() == 0 && found.mode() & 0o011 == 0).then(|| Self::at(directory))
+        })
+    }
+
+    fn at(directory: &Path) -> Self {
+        let mode = std::fs::metadata(directory).map_or(0, |found| found.permissions().mode());
+        Self { directory: directory.into(), mode: mode & 0o7777 }
+    }
+}
+
+/// The directories that lead to a place, that itself at the end.
+fn downwards(place: &Path) -> impl Iterator<Item = &Path> {
+    let mut all: Vec<&Path> = place.ancestors().collect();
+    all.reverse();
+    all.into_iter()
+}
+
 thread_local! {
     static GROUPS_DROPPED: Cell<bool> = const { Cell::new(false) };
     /// Who acts where identities are simulated.
@@ -92,6 +136,27 @@ impl Identity {
             return Err(Refused::TooLow { uid, min: self.min_uid });
         }
         Ok(())
+    }
+
+    /// The first directory on the way to `place`, that itself included, that does not let this user
+    /// through; `None` when all do that are there.
+    ///
+    /// # Errors
+    /// Says why `uid` and `gid` may not be taken on.
+    pub fn barrier(&self, uid: u32, gid: u32, place: &Path) -> Result<Option<Barrier>, Refused> {
+        if self.simulated {
+            return Ok(None);
+        }
+        let is_closed = |directory: &&Path| {
+            // Who may pass a directory may look at it from inside.
+            let found = std::fs::metadata(directory.join("."));
+            found.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        };
+        let look = || self.as_user(uid, gid, || downwards(place).find(is_closed));
+        // A thread of its own: it gives up its supplementary groups for good.
+        let closed = std::thread::scope(|scope| scope.spawn(look).join());
+        let closed = closed.unwrap_or(Err(Refused::NotPermitted { uid, gid }))?;
+        Ok(closed.map(Barrier::at))
     }
 
     /// Does `work` as this user, on this thread. The identity is put back when `work` returns or panics.
@@ -213,6 +278,34 @@ mod tests {
         let before = current_uid();
         assert_eq!(identity.as_user(1000, 1000, || 7), Ok(7));
         assert_eq!(current_uid(), before);
+    }
+
+    #[test]
+    fn the_first_closed_directory_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |path: &str, mode| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            path
+        };
+        let (own, inner) = (open("", 0o755), open("a", 0o755));
+        let place = open("a/b", 0o755);
+        let identity = Identity::of_process(100);
+        let found = || identity.barrier(20000, 20001, &place.join("not yet")).unwrap();
+        assert_eq!((found(), Barrier::of_root(&place)), (None, None));
+        open("a", 0o750);
+        let inner = Barrier { directory: inner, mode: 0o750 };
+        let root = geteuid().is_root();
+        assert_eq!((found(), Barrier::of_root(&place)), (root.then(|| inner.clone()), None));
+        open("a", 0o700);
+        open("", 0o700);
+        let own = Barrier { directory: own, mode: 0o700 };
+        assert!(own.to_string().ends_with("has mode 0700"), "{own}");
+        let own = root.then_some(own);
+        assert_eq!((found(), Barrier::of_root(&place)), (own.clone(), own));
+        let refused = Refused::Root { uid: 0, gid: 0 };
+        assert_eq!(identity.barrier(0, 0, &place), Err(refused));
     }
 
     /// As root this shows the change itself; anyone else is refused, and the work does not run.

@@ -212,6 +212,35 @@ fn who_is_the_postmaster() {
     }
 }
 
+/// Who may not enter a directory on the way does not get to his mail.
+#[test]
+fn a_closed_way_to_the_mailboxes_is_told() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let mut settings = place.settings();
+    settings.policy.postmaster = Some(Address::parse("mail000@example.com").unwrap());
+    let world = World::start(settings).unwrap();
+    let root = nix::unistd::geteuid().is_root();
+    let home = place.home().display().to_string();
+    let warnings = |mode| -> Vec<String> {
+        std::fs::set_permissions(place.home(), std::fs::Permissions::from_mode(mode)).unwrap();
+        let findings: Vec<Finding> = wait(|done| world.check(done));
+        let warnings = findings.into_iter().filter(|it| it.grade == Grade::Warning);
+        warnings.map(|it| it.text).filter(|it| it.contains("has mode")).collect()
+    };
+    assert_eq!(warnings(0o711), Vec::<String>::new());
+    let of_user = format!(
+        "mail000@mail.example.com: {home} has mode 0750, so that user 20000 does not get to the \
+         mailbox: write chmod o+x {home}"
+    );
+    assert_eq!(warnings(0o750), Vec::from_iter(root.then_some(of_user)));
+    let of_all = format!(
+        "mailboxes under {home}: {home} has mode 0700, so that only root gets there: write chmod \
+         o+x {home}, or choose another place"
+    );
+    assert_eq!(warnings(0o700), Vec::from_iter(root.then_some(of_all)));
+}
+
 /// A directory that never has the answer.
 struct Down;
 

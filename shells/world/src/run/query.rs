@@ -1,11 +1,13 @@
 //! Questions of the admin: `waypost query`, `waypost check`.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use waypost_ldap::table;
-use waypost_mail::{Address, Verdict};
+use waypost_mail::{Address, Delivery, Target, Verdict};
 use waypost_route::{Looked, Map, Request};
 
+use crate::identity::Barrier;
 use crate::run::resolve::resolve;
 use crate::spool::CORRUPT;
 use crate::{Finding, Grade, Inner, lock};
@@ -94,7 +96,10 @@ fn ask_for_postmaster(report: &Arc<Report>) {
     let tell = Box::new(move |verdict| {
         let set = report.world.policy.postmaster.as_ref();
         let (grade, text) = match (verdict, set) {
-            (Verdict::Accept(_), _) => (Grade::Good, format!("{name}: somebody gets its mail")),
+            (Verdict::Accept(deliveries), _) => {
+                report.way_to(&deliveries);
+                (Grade::Good, format!("{name}: somebody gets its mail"))
+            }
             (Verdict::Refuse(reply), _) if reply.code < 500 => {
                 (Grade::Warning, format!("{name}: {reply}"))
             }
@@ -122,6 +127,29 @@ impl Report {
         lock(&self.findings).push(Finding { grade, text });
     }
 
+    /// Whether those who are to have mail get at their mailboxes.
+    fn way_to(&self, deliveries: &[Delivery]) {
+        let identity = self.world.store.identity();
+        let bases = &self.world.settings.allowed_bases;
+        for delivery in deliveries {
+            let Target::Maildir(home) = &delivery.target else { continue };
+            let place = Path::new(&*home.path);
+            let text = match identity.barrier(home.uid, home.gid, place) {
+                Ok(None) => continue,
+                // That was told of the base.
+                Ok(found) if bases.iter().any(|base| Barrier::of_root(base) == found) => continue,
+                Ok(Some(barrier)) => format!(
+                    "{}: {barrier}, so that user {} does not get to the mailbox: write chmod o+x {}",
+                    delivery.to,
+                    home.uid,
+                    barrier.directory.display()
+                ),
+                Err(refused) => format!("{}: {refused}", delivery.to),
+            };
+            self.grade(Grade::Warning, text);
+        }
+    }
+
     fn settings(&self) {
         let settings = &self.world.settings;
         if let Err(error) = settings.policy.check() {
@@ -131,6 +159,15 @@ impl Report {
             let good = base.is_dir();
             let what = if good { "is there" } else { "is not a directory" };
             self.add(good, format!("mailboxes under {} {what}", base.display()));
+            if let Some(barrier) = Barrier::of_root(base) {
+                let path = barrier.directory.display();
+                let text = format!(
+                    "mailboxes under {}: {barrier}, so that only root gets there: write chmod o+x \
+                     {path}, or choose another place",
+                    base.display()
+                );
+                self.grade(Grade::Warning, text);
+            }
         }
         let waiting = self.world.queue.len();
         self.add(true, format!("spool {}: {waiting} messages", settings.spool.directory.display()));

@@ -132,6 +132,11 @@ impl Store {
         Self { inner: Arc::new(inner) }
     }
 
+    /// With whose rights mail is handled.
+    pub(crate) fn identity(&self) -> Identity {
+        self.inner.identity
+    }
+
     fn as_user<T>(&self, home: &MailHome, work: impl FnOnce() -> T) -> Result<T, Error> {
         Ok(self.inner.identity.as_user(home.uid, home.gid, work)?)
     }
