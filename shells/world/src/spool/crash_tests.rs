@@ -309,6 +309,47 @@ fn a_record_that_was_cut_off_hides_none_that_follow() {
     );
 }
 
+/// An entry that was written anew, and not its name, is not one to append to.
+#[test]
+fn what_follows_a_rewrite_that_failed_is_durable() {
+    type Again = fn(&mut Life, &dyn Fn()) -> bool;
+    let rewrite: Again = |life, fail| {
+        let entry = life.spool.load("two").unwrap();
+        fail();
+        life.spool.rewrite("two", &entry).is_ok()
+    };
+    // Its last line is torn, and the spool taken up again.
+    let take_up: Again = |life, fail| {
+        let path = life.spool.path("two", "entry");
+        life.fs.append(&path).unwrap().write_all(b"0123").unwrap();
+        life.spool = Spool::new(Arc::new(life.fs.clone()), Path::new(DIR));
+        fail();
+        let taken = life.spool.recover(&mut |_| {}).is_ok();
+        let whole = taken && life.spool.unread() == 0;
+        life.spool.recover_rest(&mut |_| {});
+        whole
+    };
+    for again in [rewrite, take_up] {
+        let mut failed = 0;
+        for at in 1..=20 {
+            let fs = fresh();
+            let mut life = Life::new(&fs);
+            life.accept("two", 3);
+            let fail = || {
+                lock(&fs.0).calls = 0;
+                lock(&fs.0).faults = at..at + 1;
+            };
+            failed += usize::from(!again(&mut life, &fail));
+            lock(&fs.0).faults = 0..0;
+            life.spool.record("two", &[Change::Done(0)]).unwrap();
+            lock(&fs.0).crash(Survives::Synced);
+            let left = waiting(&life.spool).pop().unwrap();
+            assert_eq!(left.recipients[0], None, "call {at} failed");
+        }
+        assert!(failed >= 5, "only {failed} calls can fail");
+    }
+}
+
 /// What a disk refuses to read is not damaged: it waits until the disk thinks better of it.
 #[test]
 fn what_cannot_be_read_is_taken_up_later() {

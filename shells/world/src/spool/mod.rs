@@ -60,7 +60,7 @@ pub(crate) struct Spool {
 struct State {
     /// Messages that could not be read at the start.
     unread: Mutex<BTreeSet<QueueId>>,
-    /// Messages whose entries may end with something that is not durable.
+    /// Messages whose entries may not be on the disk as they are seen.
     unsure: Mutex<HashSet<Box<str>>>,
 }
 
@@ -90,7 +90,7 @@ impl Spool {
     /// Notes what happened to recipients, durably.
     pub(crate) fn record(&self, id: &str, changes: &[Change]) -> Result<(), SpoolError> {
         let path = self.path(id, "entry");
-        if !lock(&self.state.unsure).contains(id) {
+        if !self.is_unsure(id) {
             match self.append(&path, changes) {
                 Ok(true) => return Ok(()),
                 Ok(false) => {}
@@ -108,7 +108,7 @@ impl Spool {
         for change in changes {
             entry.apply(change.clone());
         }
-        self.write(id, &entry)
+        self.rewrite(id, &entry)
     }
 
     /// False when the file ends in the middle of a line.
@@ -121,9 +121,21 @@ impl Spool {
         file.sync().map(|()| true)
     }
 
-    /// Puts a new entry in place of the old one, durably; recipients keep their places.
+    /// Puts a new entry in place of the old one, durably; recipients keep their places. Where that
+    /// fails the new one may be seen, and the old one come back by a crash: nothing is appended to it.
     pub(crate) fn rewrite(&self, id: &str, entry: &Entry) -> Result<(), SpoolError> {
-        self.write(id, entry)
+        let written = self.write(id, entry);
+        let mut unsure = lock(&self.state.unsure);
+        match written {
+            Ok(()) => unsure.remove(id),
+            Err(_) => unsure.insert(id.into()),
+        };
+        written
+    }
+
+    /// Whether an entry may not be on the disk as it is seen.
+    fn is_unsure(&self, id: &str) -> bool {
+        lock(&self.state.unsure).contains(id)
     }
 
     /// Removes a message that nobody waits for, durably.
@@ -185,9 +197,7 @@ impl Spool {
         write().map_err(|error| {
             let _ = self.fs.unlink(&temporary);
             SpoolError::io(&path, error)
-        })?;
-        lock(&self.state.unsure).remove(id);
-        Ok(())
+        })
     }
 
     fn path(&self, id: &str, kind: &str) -> PathBuf {

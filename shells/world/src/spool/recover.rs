@@ -123,9 +123,9 @@ impl Spool {
         if !body {
             return Err(SpoolError::damaged(&self.path(id, "body"), Damage::Missing));
         }
-        if torn {
+        if torn || self.is_unsure(id) {
             // Nothing may be appended behind it.
-            self.write(id, &entry)?;
+            self.rewrite(id, &entry)?;
         }
         Ok(Some(entry))
     }
