@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use waypost_imap::server::{Flags, StoreHow};
+use waypost_imap::server::{Flags, FolderChange, StoreHow};
 
 use super::Error;
 use super::testing::{NOON, Place};
@@ -84,4 +84,44 @@ fn a_list_whose_sync_failed_becomes_a_new_file() {
         }
     }
     assert!(doubted > 0);
+}
+
+/// On NFS root may not look into the home that a user has; who makes his Maildir must not need to.
+#[test]
+fn root_need_not_look_into_a_home() {
+    let place = Place::new();
+    let home = place.dir.path().join("home/mail/mail000");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::set_permissions(&home, PermissionsExt::from_mode(0o700)).unwrap();
+    if nix::unistd::geteuid().is_root() {
+        std::os::unix::fs::chown(&home, Some(20000), Some(20000)).unwrap();
+    }
+    place.faults.squashed();
+    place.deliver();
+    place.deliver();
+    assert_eq!(place.open("INBOX").uids(), [1, 2]);
+}
+
+/// What is remembered of a folder goes with it.
+#[test]
+fn a_folder_that_is_gone_is_forgotten() {
+    let place = Place::new();
+    place.deliver();
+    let manage = |change| place.store.manage(&place.mail000(), &change);
+    let (visited, unsure) = (&place.store.inner.visited, &place.store.inner.unsure);
+    let before = crate::lock(visited).clone();
+    manage(FolderChange::Create("a".into())).unwrap();
+    drop(place.open("a"));
+    place.store.mark_unsure(&place.at(".a/cur"));
+    place.store.mark_unsure(&place.at(".ab/cur"));
+    manage(FolderChange::Rename("a".into(), "b".into())).unwrap();
+    let marks: Vec<_> = crate::lock(unsure).iter().cloned().collect();
+    assert_eq!(marks, [place.at(".ab/cur"), place.at(".b/cur")]);
+    drop(place.open("b"));
+    place.store.mark_unsure(&place.at(".b/new"));
+    assert!(place.store.is_unsure(&place.at(".b/new")));
+    manage(FolderChange::Delete("b".into())).unwrap();
+    let marks: Vec<_> = crate::lock(unsure).iter().cloned().collect();
+    assert_eq!(marks, [place.at(".ab/cur")]);
+    assert_eq!(*crate::lock(visited), before);
 }

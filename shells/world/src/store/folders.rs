@@ -244,6 +244,8 @@ impl Store {
 
     /// A folder's directory is no longer that folder: sessions that have it open are told.
     fn closed(&self, dir: &Path) {
+        lock(&self.inner.visited).remove(dir);
+        self.mark_removed(dir);
         let mailbox = lock(&self.inner.mailboxes).remove(dir);
         if let Some(mailbox) = mailbox {
             lock(&mailbox.state).gone = true;

@@ -52,7 +52,7 @@ impl Store {
                 self.make_for_user(home, dir)?;
             }
             if let Some(parent) = dir.parent() {
-                self.sync_dir(parent)?;
+                self.sync_above(home, parent)?;
             }
         }
         self.as_user(home, || self.make_subdirs(top))?

@@ -110,8 +110,10 @@ pub(crate) struct Faults {
     left: AtomicUsize,
     errno: AtomicUsize,
     struck: AtomicBool,
-    full: AtomicBool,
+    /// How many calls there is room for.
+    room: AtomicUsize,
     no_links: AtomicBool,
+    squashed: AtomicBool,
 }
 
 impl Default for Faults {
@@ -120,8 +122,9 @@ impl Default for Faults {
             left: AtomicUsize::new(usize::MAX),
             errno: AtomicUsize::new(0),
             struck: AtomicBool::new(false),
-            full: AtomicBool::new(false),
+            room: AtomicUsize::new(usize::MAX),
             no_links: AtomicBool::new(false),
+            squashed: AtomicBool::new(false),
         }
     }
 }
@@ -136,7 +139,17 @@ impl Faults {
 
     /// Lets every call fail that needs room on the disk.
     pub(crate) fn full(&self) {
-        self.full.store(true, Ordering::SeqCst);
+        self.full_after(0);
+    }
+
+    /// The same, but for the next ones.
+    pub(crate) fn full_after(&self, calls: usize) {
+        self.room.store(calls, Ordering::SeqCst);
+    }
+
+    /// Makes root nobody in the directories of users, as NFS does.
+    pub(crate) fn squashed(&self) {
+        self.squashed.store(true, Ordering::SeqCst);
     }
 
     /// Makes the disk one without hard links.
@@ -145,7 +158,7 @@ impl Faults {
     }
 
     pub(crate) fn none(&self) {
-        self.full.store(false, Ordering::SeqCst);
+        self.room.store(usize::MAX, Ordering::SeqCst);
         self.left.store(usize::MAX, Ordering::SeqCst);
     }
 
@@ -156,7 +169,14 @@ impl Faults {
 
     fn room(&self) -> io::Result<()> {
         self.count()?;
-        if self.full.load(Ordering::SeqCst) { Err(rustix::io::Errno::NOSPC.into()) } else { Ok(()) }
+        match self.room.load(Ordering::SeqCst) {
+            usize::MAX => Ok(()),
+            0 => Err(rustix::io::Errno::NOSPC.into()),
+            room => {
+                self.room.store(room - 1, Ordering::SeqCst);
+                Ok(())
+            }
+        }
     }
 
     fn count(&self) -> io::Result<()> {
@@ -236,6 +256,11 @@ impl Fs for FaultyFs {
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.faults.count()?;
+        // An id that is never valid: it only tells the present one.
+        let root = || nix::unistd::setfsuid(nix::unistd::Uid::from_raw(u32::MAX)).is_root();
+        if self.faults.squashed.load(Ordering::SeqCst) && root() && self.real.stat(dir)?.uid != 0 {
+            return Err(rustix::io::Errno::ACCESS.into());
+        }
         self.real.sync_dir(dir)
     }
     fn chown(&self, path: &Path, uid: u32, gid: u32) -> io::Result<()> {

@@ -5,6 +5,8 @@
 //! failed is never appended to again, but written anew under another inode, and a directory is synced
 //! again, before anything that rests on them is told to anybody.
 
+use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 use waypost_mail::MailHome;
@@ -33,11 +35,17 @@ impl Store {
     /// A folder has another name now, and with it what is unsure of it.
     pub(crate) fn mark_renamed(&self, old: &Path, new: &Path) {
         let mut unsure = lock(&self.inner.unsure);
-        let moved: Vec<PathBuf> =
-            unsure.iter().filter(|path| path.starts_with(old)).cloned().collect();
-        for path in moved {
+        for path in below(&unsure, old) {
             unsure.remove(&path);
             unsure.extend(path.strip_prefix(old).map(|rest| new.join(rest)));
+        }
+    }
+
+    /// A folder is no more, and with it what is unsure of it.
+    pub(crate) fn mark_removed(&self, folder: &Path) {
+        let mut unsure = lock(&self.inner.unsure);
+        for path in below(&unsure, folder) {
+            unsure.remove(&path);
         }
     }
 
@@ -52,31 +60,53 @@ impl Store {
         synced.tried("sync", dir)
     }
 
-    /// Syncs the directories above an account's Maildir if that has failed before. Not as the user, who
-    /// may not be allowed to.
+    /// The same for a directory above an account's Maildir. Not as the user, who may not be allowed to;
+    /// but as he, where root is not (NFS).
+    pub(crate) fn sync_above(&self, home: &MailHome, dir: &Path) -> Result<(), Error> {
+        match self.sync_dir(dir) {
+            Err(Error::Denied(_)) => self.as_user(home, || self.sync_dir(dir))?,
+            synced => synced,
+        }
+    }
+
+    /// Syncs the directories above an account's Maildir if that has failed before.
     pub(crate) fn settle_above(&self, home: &MailHome) -> Result<(), Error> {
-        self.settle_dirs(|dir| dir != top(home) && top(home).starts_with(dir))
+        if lock(&self.inner.unsure).is_empty() {
+            return Ok(());
+        }
+        let mut above = top(home).ancestors().skip(1);
+        above.try_for_each(|dir| self.settle_dir(dir, |dir| self.sync_above(home, dir)))
     }
 
     /// Syncs a folder's directories, and the Maildir's that it is in, if that has failed before. As the
     /// user.
     pub(crate) fn settle_folder(&self, home: &MailHome, folder: &Path) -> Result<(), Error> {
-        let is_sub = |dir: &Path| {
-            dir.parent() == Some(folder) && (dir.ends_with("new") || dir.ends_with("cur"))
-        };
-        self.settle_dirs(|dir| dir == top(home) || dir == folder || is_sub(dir))
+        if lock(&self.inner.unsure).is_empty() {
+            return Ok(());
+        }
+        let (new, cur) = (folder.join("new"), folder.join("cur"));
+        let dirs = [top(home), folder, &new, &cur];
+        dirs.into_iter().try_for_each(|dir| self.settle_dir(dir, |dir| self.sync_dir(dir)))
     }
 
-    fn settle_dirs(&self, which: impl Fn(&Path) -> bool) -> Result<(), Error> {
-        let unsure: Vec<PathBuf> =
-            lock(&self.inner.unsure).iter().filter(|path| which(path)).cloned().collect();
-        for dir in unsure {
-            match self.sync_dir(&dir) {
-                // What is not there any more, nothing rests on.
-                Err(_) if !self.is_unsure(&dir) => {}
-                result => result?,
-            }
+    fn settle_dir(
+        &self,
+        dir: &Path,
+        sync: impl Fn(&Path) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if !self.is_unsure(dir) {
+            return Ok(());
         }
-        Ok(())
+        match sync(dir) {
+            // What is not there any more, nothing rests on.
+            Err(_) if !self.is_unsure(dir) => Ok(()),
+            result => result,
+        }
     }
+}
+
+/// Of these paths a folder's own and those in it, which stand together.
+fn below(paths: &BTreeSet<PathBuf>, folder: &Path) -> Vec<PathBuf> {
+    let from = paths.range::<Path, _>((Bound::Included(folder), Bound::Unbounded));
+    from.take_while(|path| path.starts_with(folder)).cloned().collect()
 }
