@@ -125,3 +125,27 @@ fn a_folder_that_is_gone_is_forgotten() {
     assert_eq!(marks, [place.at(".ab/cur")]);
     assert_eq!(*crate::lock(visited), before);
 }
+
+/// There is room for a while and then none. A uid list that does not get its lines is no reason to hide the
+/// mail that has its uids: he could not even make room.
+#[test]
+fn a_list_that_found_no_room_hides_no_mail() {
+    let mut began = 0;
+    for calls in 0..12 {
+        let place = Place::new();
+        place.deliver();
+        drop(place.open("INBOX"));
+        place.deliver();
+        place.faults.full_after(calls);
+        let counted = place.store.status(&place.mail000(), "INBOX", false).unwrap();
+        began += usize::from(counted.messages == 2);
+        // The mailbox is forgotten meanwhile.
+        crate::lock(&place.store.inner.mailboxes).clear();
+        place.faults.full();
+        let opened = place.store.open(&place.mail000(), "INBOX", true).unwrap();
+        assert_eq!(opened.messages[0].uid, 1, "room for {calls} calls");
+        place.faults.none();
+        assert_eq!(place.counts("INBOX").messages, 2);
+    }
+    assert!((5..12).contains(&began), "{began}");
+}

@@ -67,18 +67,20 @@ impl Store {
         let path = dir.join(FILE);
         let append = || {
             let mut file = self.inner.fs.append(&path).tried("open", &path)?;
-            file.write_all(lines).tried("write", &path)?;
-            file.sync().tried("sync", &path)?;
-            Ok(Some(file.stat().tried("stat", &path)?.into()))
+            let written = file.write_all(lines).tried("write", &path);
+            let seen = written.and_then(|()| file.stat().tried("stat", &path));
+            // Also where only some of the lines found room: who reads the file relies on them.
+            let synced = file.sync().tried("sync", &path).inspect_err(|_| self.mark_unsure(&path));
+            let seen = seen?;
+            synced.map(|()| seen.into())
         };
         match append() {
             Ok(seen) => {
-                state.list_seen = seen;
+                state.list_seen = Some(seen);
                 Ok(true)
             }
             Err(error) => {
                 // A part of the lines may stand there: the next look reads the file, and mends it.
-                self.mark_unsure(&path);
                 state.list_seen = None;
                 state.cur_seen.forget();
                 no_room(error)
@@ -86,7 +88,7 @@ impl Store {
         }
     }
 
-    /// Writes the list anew. False if there is no room for it.
+    /// Writes the list anew. False if there is no room for it: then the old one stands there.
     pub(crate) fn replace_list(
         &self,
         dir: &Path,
@@ -101,8 +103,7 @@ impl Store {
                 Ok(true)
             }
             Err(error) => {
-                // What stands there may have no end that can be appended to, or a name that is not durable.
-                self.mark_unsure(&path);
+                // What stands there may have no end that can be appended to.
                 state.list_seen = None;
                 state.cur_seen.forget();
                 no_room(error)
