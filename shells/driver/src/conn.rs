@@ -154,9 +154,7 @@ impl<M: Machine> Conn<M> {
     pub fn pump(&mut self, now: Now, mut effects: impl FnMut(Effect<M>)) {
         loop {
             self.drain(now, &mut effects);
-            if let Some(fault) = self.fault.take() {
-                effects(Effect::Fault(fault));
-            }
+            self.tell_fault(&mut effects);
             if self.closed.is_some() || !self.feed(now, &mut effects) {
                 break;
             }
@@ -265,9 +263,17 @@ impl<M: Machine> Conn<M> {
         }
     }
 
+    fn tell_fault(&mut self, effects: &mut impl FnMut(Effect<M>)) {
+        if let Some(fault) = self.fault.take() {
+            effects(Effect::Fault(fault));
+        }
+    }
+
     /// Does what the machine says until it waits or closes.
     fn drain(&mut self, now: Now, effects: &mut impl FnMut(Effect<M>)) {
         while self.closed.is_none() {
+            // Before whatever comes of it: what the machine says then is not the whole story.
+            self.tell_fault(effects);
             let room = match self.broken {
                 true => usize::MAX,
                 false => self.settings.high_mark.saturating_sub(self.wire.held()),

@@ -315,6 +315,8 @@ fn a_socket_that_fails_ends_the_session() {
     server.pump();
     assert_eq!(server.faults, [Fault::Socket(io::ErrorKind::ConnectionReset)]);
     assert_eq!((server.conn.closed(), server.calls.len()), (Some(Why::Gone), 1));
+    // The reason comes before what the machine makes of it.
+    assert_eq!(server.known, [1]);
     assert!(server.conn.finished());
 }
 

@@ -128,6 +128,7 @@ impl Protocol for Toy {
                 cx.send_slice(b"too slow\n");
                 cx.close(Why::Timeout);
             }
+            Event::Eof => cx.fact(TlsInfo::default()),
             Event::Stop => {
                 cx.send_slice(b"stopping\n");
                 cx.close(Why::Stopped);
@@ -198,6 +199,8 @@ pub(crate) struct Server {
     pub(crate) conn: Conn<Session<Toy>>,
     pub(crate) now: Now,
     pub(crate) faults: Vec<Fault>,
+    /// How many faults there had been at each fact.
+    pub(crate) known: Vec<usize>,
     pub(crate) facts: Vec<TlsInfo>,
     pub(crate) secured: Vec<TlsInfo>,
     pub(crate) calls: VecDeque<Turn>,
@@ -212,6 +215,7 @@ impl Server {
             conn,
             now,
             faults: vec![],
+            known: vec![],
             facts: vec![],
             secured: vec![],
             calls: VecDeque::new(),
@@ -221,11 +225,14 @@ impl Server {
     }
 
     pub(crate) fn pump(&mut self) {
-        let Self { conn, now, faults, facts, secured, calls } = self;
+        let Self { conn, now, faults, known, facts, secured, calls } = self;
         conn.pump(*now, |effect| match effect {
             Effect::Call(turn) => calls.push_back(turn),
             Effect::Cancel(_) => {}
-            Effect::Fact(info) => facts.push(info),
+            Effect::Fact(info) => {
+                known.push(faults.len());
+                facts.push(info);
+            }
             Effect::Secured(info) => secured.push(info),
             Effect::Fault(fault) => faults.push(fault),
         });
