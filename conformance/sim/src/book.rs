@@ -34,6 +34,8 @@ pub struct Book {
     aliases: BTreeMap<String, BTreeSet<String>>,
     /// Addresses and the logins that may send as them.
     owners: BTreeMap<String, BTreeSet<String>>,
+    /// Addresses that lead to one of theirs or another, as the directory changes.
+    changing: BTreeSet<String>,
     /// The domain of the mailboxes themselves.
     mailboxes: String,
     domains: BTreeSet<String>,
@@ -66,6 +68,17 @@ impl Book {
             }
         }
         book
+    }
+
+    /// What is read here changes in a run: this address then leads to that one.
+    pub fn change(&mut self, address: &str, target: &str) {
+        self.aliases.entry(address.to_owned()).or_default().insert(target.to_owned());
+        self.changing.insert(address.to_owned());
+    }
+
+    /// True when it leads to one of its ends, and which that is changes in a run.
+    pub fn changes(&self, address: &str) -> bool {
+        self.changing.contains(&address.to_ascii_lowercase())
     }
 
     /// The password of a user: `secret` and the digits of the name.

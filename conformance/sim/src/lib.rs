@@ -14,7 +14,7 @@
 //! | `dns.rs` | names and mail exchangers, and their bad days |
 //! | `faults.rs` | faults that are planted, to see that they are found |
 //! | `heap.rs` | what happens next, and when: the whole scheduler, and its clock |
-//! | `script.rs` | what happens in a run, as text |
+//! | `script/` | what happens in a run, and it as text |
 //! | `actors/` | who takes part: senders, readers, hosts |
 //! | `message.rs` | messages that are recognized wherever they turn up |
 //! | `book.rs` | what the directory says, read by other code than the server's |

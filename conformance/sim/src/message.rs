@@ -12,10 +12,11 @@ const FIELD: &str = "X-Token: ";
 const TRACES: &[&str] =
     &["return-path", "x-original-to", "delivered-to", "received", "dkim-signature"];
 
-/// Writes a message of about `size` octets, CRLF line ends.
-pub fn write(token: u32, from: &str, to: &[String], size: u32) -> Vec<u8> {
+/// Writes a message of about `size` octets, CRLF line ends. `utf8`: its header has letters beyond ASCII.
+pub fn write(token: u32, from: &str, to: &[String], size: u32, utf8: bool) -> Vec<u8> {
+    let greeting = if utf8 { "grüße " } else { "" };
     let mut text = format!(
-        "From: <{}>\r\nTo: <{}>\r\nSubject: message {token}\r\n\
+        "From: <{}>\r\nTo: <{}>\r\nSubject: {greeting}message {token}\r\n\
          Date: Sun, 22 Nov 2026 10:00:00 +0000\r\nMessage-ID: <{token}@sim.test>\r\n\
          {FIELD}{token}\r\n\r\n",
         if from.is_empty() { "nobody@sim.test" } else { from },
@@ -106,15 +107,27 @@ fn report(body: &str) -> Report {
     let mut report = Report { token: number(body), ..Report::default() };
     let mut last = String::new();
     for line in body.lines() {
+        // What it is about may be a report, too.
+        if line.starts_with("--") && !report.queue_id.is_empty() {
+            break;
+        }
         if let Some(id) = line.strip_prefix("X-Waypost-Queue-ID: ") {
             report.queue_id = id.trim().to_owned();
-        } else if let Some(address) = line.strip_prefix("Final-Recipient: rfc822; ") {
-            last = address.trim().to_owned();
+        } else if let Some((_, address)) =
+            line.strip_prefix("Final-Recipient: ").and_then(|it| it.split_once("; "))
+        {
+            last = in_report(address);
         } else if let Some(action) = line.strip_prefix("Action: ") {
             report.recipients.push((last.clone(), action.trim().to_owned()));
         }
     }
     report
+}
+
+/// An address as a report has it, which may be unable to say letters beyond ASCII.
+pub fn in_report(address: &str) -> String {
+    let address = address.trim().chars();
+    address.map(|c| if c.is_ascii() { c.to_ascii_lowercase() } else { '?' }).collect()
 }
 
 /// What is wrong with a copy of this original: it must be the same octets behind fields of ours.
@@ -155,7 +168,7 @@ mod tests {
         \tfor <x@example.com>; Sun, 22 Nov 2026\r\n";
 
     fn original() -> Vec<u8> {
-        write(7, "a@far.test", &["x@example.com".into()], 400)
+        write(7, "a@far.test", &["x@example.com".into()], 400, false)
     }
 
     #[test]
@@ -186,12 +199,13 @@ mod tests {
     fn a_report_names_message_and_recipients() {
         let text = "Content-Type: multipart/report; report-type=delivery-status\r\n\r\n--x\r\n\
             X-Waypost-Queue-ID: 4abc\r\n\r\nFinal-Recipient: rfc822; b@remote.test\r\nAction: failed\r\n\
-            \r\nFinal-Recipient: rfc822; c@remote.test\r\nAction: delayed\r\n--x\r\nX-Token: 7\r\n";
+            \r\nFinal-Recipient: utf-8; ü@Remote.test\r\nAction: delayed\r\n--x\r\nX-Token: 7\r\n\
+            X-Waypost-Queue-ID: 4def\r\nFinal-Recipient: rfc822; d@remote.test\r\nAction: failed\r\n";
         let read = read(text.as_bytes());
         assert_eq!(read.token, None);
         let recipients = vec![
             ("b@remote.test".into(), "failed".into()),
-            ("c@remote.test".into(), "delayed".into()),
+            ("?@remote.test".into(), "delayed".into()),
         ];
         let report = Report { token: Some(7), queue_id: "4abc".into(), recipients };
         assert_eq!(read.report, Some(report));

@@ -7,14 +7,21 @@ use std::time::Duration;
 
 use crate::choices::Choices;
 use crate::script::{
-    Act, Admin, Crash, FAULTS, Fault, How, Keep, Login, Mail, Mood, Script, Stage, Step, Tls, What,
+    Act, Admin, Crash, FAULTS, Fault, How, Keep, Login, Mail, Mood, Notify, Ret, Script, Stage,
+    Step, Tls, What,
 };
 
 /// Users: few, so that they have something to do with each other.
 const USERS: &[&str] = &["mail000", "mail001", "mail002", "mail003"];
 /// What strangers send as.
-const STRANGERS: &[&str] =
-    &["alice@far.test", "bob@plain.test", "dave@remote.test", "", "mail001@example.com"];
+const STRANGERS: &[&str] = &[
+    "alice@far.test",
+    "bob@plain.test",
+    "dave@remote.test",
+    "",
+    "müller@far.test",
+    "mail001@example.com",
+];
 /// Addresses of ours, the plain ones first.
 const HERE: &[&str] = &[
     "mail000@example.com",
@@ -33,6 +40,8 @@ const HERE: &[&str] = &[
     "dangling@example.com",
     "null@example.com",
     "lost@example.com",
+    "grüße@example.net",
+    "moving@example.com",
 ];
 /// Addresses elsewhere.
 const THERE: &[&str] = &[
@@ -44,11 +53,21 @@ const THERE: &[&str] = &[
     "someone@nowhere.test",
     "someone@servfail.test",
     "someone@broken.test",
+    "jürgen@twin.test",
+    "someone@round.test",
+    "someone@ours.test",
 ];
 /// Nobody.
 const NOWHERE: &[&str] = &["nobody@example.com", "gone@mail.example.com", "none@example.org"];
-const HOSTS: &[&str] =
-    &["mx1.remote.test", "mx2.remote.test", "a.twin.test", "b.twin.test", "plain.test", "*"];
+const HOSTS: &[&str] = &[
+    "mx1.remote.test",
+    "mx2.remote.test",
+    "a.twin.test",
+    "b.twin.test",
+    "plain.test",
+    "mx.far.test",
+    "*",
+];
 const FOLDERS: &[&str] = &["Trash", "Archive", "INBOX"];
 const FLAGS: &[&str] = &["\\Seen", "\\Flagged", "\\Answered", "\\Draft", "$Label1", "work"];
 
@@ -113,10 +132,10 @@ fn work(choices: &Choices) -> What {
             let mail = mail(choices, Some(&login.user));
             What::Submit(login, mail)
         }
-        13..=18 => What::Imap(login(choices), steps(choices)),
-        _ => match choices.below(3) {
-            0 => What::Auth(login(choices)),
-            1 => What::File(name(choices, USERS), size(choices)),
+        13..=17 => What::Imap(login(choices), steps(choices)),
+        18 => What::Auth(login(choices)),
+        _ => match choices.below(2) {
+            0 => What::File(name(choices, USERS), size(choices)),
             _ => What::Queue(*choices.pick(&[Admin::Retry, Admin::Hold, Admin::Release])),
         },
     }
@@ -180,7 +199,15 @@ fn size(choices: &Choices) -> u32 {
 }
 
 fn stage(choices: &Choices) -> Stage {
-    *choices.pick(&[Stage::Rcpt, Stage::Greeting, Stage::Mail, Stage::Data, Stage::Dot, Stage::Dot])
+    *choices.pick(&[
+        Stage::Rcpt,
+        Stage::Greeting,
+        Stage::Mail,
+        Stage::Data,
+        Stage::Dot,
+        Stage::Dot,
+        Stage::Tls,
+    ])
 }
 
 fn how(choices: &Choices) -> How {
@@ -215,8 +242,10 @@ fn mail(choices: &Choices, user: Option<&str>) -> Mail {
         Some(user) if !choices.percent(5) => format!("{user}@mail.example.com"),
         Some(_) => early(choices, HERE),
     };
+    let trusted = user.is_none() && choices.percent(8);
+    let is_local = user.is_some() || trusted;
     let count = *choices.pick(&[1, 1, 1, 2, 3, 6]);
-    let mut to: Vec<String> = (0..count).map(|_| recipient(choices, user.is_some())).collect();
+    let mut to: Vec<String> = (0..count).map(|_| recipient(choices, is_local)).collect();
     to.sort();
     to.dedup();
     let pipelined = choices.percent(40);
@@ -224,11 +253,28 @@ fn mail(choices: &Choices, user: Option<&str>) -> Mail {
         if choices.percent(20) { u8::try_from(choices.between(1, 4)).unwrap_or(1) } else { 0 };
     let leaves = choices.percent(15).then(|| (stage(choices), how(choices)));
     let retries = u8::try_from(choices.below(4)).unwrap_or(0);
-    Mail { from, to, size: size(choices), pipelined, chunks, leaves, retries }
+    let size = size(choices);
+    let utf8 = choices.percent(8) || !from.is_ascii() || to.iter().any(|to| !to.is_ascii());
+    let starttls = user.is_none() && choices.percent(15);
+    let (notify, ret, envid) = match choices.percent(20) {
+        false => (None, None, false),
+        true => (notify(choices), ret(choices), choices.percent(40)),
+    };
+    let wishes = Mail { notify, ret, envid, utf8, starttls, trusted, ..Mail::default() };
+    Mail { from, to, size, pipelined, chunks, leaves, retries, ..wishes }
 }
 
-fn recipient(choices: &Choices, is_user: bool) -> String {
-    let elsewhere = if is_user { 50 } else { 5 };
+fn notify(choices: &Choices) -> Option<Notify> {
+    let of = |n: u64| Notify { success: n & 1 > 0, failure: n & 2 > 0, delay: n & 4 > 0 };
+    (!choices.percent(20)).then(|| of(choices.below(8)))
+}
+
+fn ret(choices: &Choices) -> Option<Ret> {
+    choices.percent(30).then(|| *choices.pick(&[Ret::Headers, Ret::Full]))
+}
+
+fn recipient(choices: &Choices, is_local: bool) -> String {
+    let elsewhere = if is_local { 50 } else { 5 };
     if choices.percent(elsewhere) {
         early(choices, THERE)
     } else if choices.percent(5) {
@@ -267,7 +313,10 @@ fn step(choices: &Choices) -> Step {
         33 => Step::Search,
         34 => Step::Flags,
         35 => Step::Noop,
-        36 => Step::Wait(Duration::from_millis(*choices.pick(&[100, 10, 3_000]))),
+        36 => match choices.percent(50) {
+            true => Step::Deaf(Duration::from_secs(*choices.pick(&[5, 1, 60]))),
+            false => Step::Wait(Duration::from_millis(*choices.pick(&[100, 10, 3_000]))),
+        },
         37 => match choices.percent(50) {
             true => Step::Close,
             false => Step::Unselect,
@@ -307,10 +356,11 @@ mod tests {
             words.extend(text.split([' ', '\n', ';', ':', ',']).map(str::to_owned));
         }
         let steps = "select examine fetch flags store delete expunge uidexpunge copy move append \
-            create status search noop idle wait close unselect vanish";
+            create status search noop idle wait deaf close unselect vanish";
         let rest = "mx submit imap auth remote queue file clock crash restart pipelined chunks \
             retries wrong clear starttls tls closes resets stalls greylists loses-reply defers \
-            refuses accepts hold release retry nothing names data half greeting rcpt dot <>";
+            refuses accepts hold release retry nothing names data half greeting rcpt dot <> notify \
+            never success failure delay ret headers full envid utf8 trusted";
         let faults = FAULTS.iter().flat_map(|(words, _)| words.split(' '));
         for word in steps.split_whitespace().chain(rest.split_whitespace()).chain(faults) {
             assert!(words.contains(word), "{word}");

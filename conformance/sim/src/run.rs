@@ -32,6 +32,10 @@ const BEGIN: i64 = 1_795_341_600;
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 51, 100, 25));
 /// Of the configuration.
 const MAILBOXES: &str = "mail.example.com";
+/// An address that changes, and where it leads before and after.
+const CHANGING: &str = "moving@example.com";
+const MOVING: &str = "mail004@mail.example.com";
+const MOVED: &str = "mail005@mail.example.com";
 const SPOOL: &str = "/var/spool/waypost";
 const HOMES: &str = "/home/mail";
 /// A crash comes so long after its line at the latest, be there calls or not.
@@ -95,6 +99,7 @@ pub fn run(script: &Script, options: &Options) -> Report {
     world.stage.boot();
     let last = script.acts.iter().map(|act| act.at + lasts(&act.what)).max().unwrap_or_default();
     world.stage.until(last, || false);
+    world.heap.pass(last);
     world.heal();
     world.settle();
     let calls = world.disk.calls();
@@ -103,6 +108,7 @@ pub fn run(script: &Script, options: &Options) -> Report {
     world.scene.read_everything(has);
     world.wait(READ, || world.is_quiet());
     world.stop();
+    world.sweep();
     world.report(calls)
 }
 
@@ -146,7 +152,8 @@ impl World {
         directory.plant(options.defect);
         let names = Zones::new(Arc::clone(&heap), parts.part(), data::ZONES);
         let names = Arc::new(names.expect(READ));
-        let book = Book::read(data::LDIF, MAILBOXES);
+        let mut book = Book::read(data::LDIF, MAILBOXES);
+        book.change(CHANGING, MOVED);
         let ledger = Arc::new(Mutex::new(Ledger::new(book, script)));
         let mut made = None;
         let stage = Arc::new_cyclic(|stage: &Weak<Stage>| {
@@ -240,6 +247,12 @@ impl World {
             Fault::DirectoryDoubled => directory(Trouble::Doubled),
             Fault::DirectoryLate => directory(Trouble::Late),
             Fault::DirectoryEmpty => directory(Trouble::Empty),
+            Fault::DirectoryUnbound => directory(Trouble::Unbound),
+            Fault::DirectoryChanged => {
+                self.moving(MOVED);
+                let world = self.clone();
+                self.later(lasts, move |_| world.moving(MOVING));
+            }
             Fault::DiskFull => failure(Failure::Full, None),
             Fault::DiskSyncFails => failure(Failure::Sync, Some(1)),
             Fault::DiskDirSyncFails => failure(Failure::SyncDir, Some(1)),
@@ -252,11 +265,18 @@ impl World {
             }
             Fault::NamesFail => self.names.trouble(dns::Trouble::Fail, lasts),
             Fault::NamesSilent => self.names.trouble(dns::Trouble::Silent, lasts),
+            Fault::NamesSlow => self.names.trouble(dns::Trouble::Slow, lasts),
             Fault::NetSlow | Fault::NetCuts | Fault::NetResets | Fault::NetStalls => {
                 self.stage.weather(|weather| storm(weather, fault));
                 self.later(lasts, move |stage| stage.weather(|weather| calm(weather, fault)));
             }
         }
+    }
+
+    /// The entry that changes leads there now.
+    fn moving(&self, target: &str) {
+        let known = self.directory.set("moving", "maildrop", &[target]);
+        debug_assert!(known, "the entry is in the directory");
     }
 
     fn later(&self, delay: Duration, then: impl FnOnce(&Stage) + Send + 'static) {
@@ -310,11 +330,39 @@ impl World {
 
     /// Messages in the spool.
     fn waiting(&self) -> Vec<PathBuf> {
+        self.spooled(&["entry"])
+    }
+
+    /// Files in the spool with one of these extensions.
+    fn spooled(&self, kinds: &[&str]) -> Vec<PathBuf> {
         let files = self.disk.files(SPOOL).into_iter().map(|(path, _)| path);
-        let message = |path: &PathBuf| {
-            path.extension().is_some_and(|kind| ["entry", "body"].iter().any(|it| kind == *it))
+        let is_one = |path: &PathBuf| {
+            path.extension().is_some_and(|kind| kinds.iter().any(|it| kind == *it))
         };
-        files.filter(message).collect()
+        files.filter(is_one).collect()
+    }
+
+    /// Nothing is left of messages that are gone, but where the disk failed; then the next start
+    /// removes it.
+    fn sweep(&self) {
+        let left = || self.spooled(&["body", "tmp"]);
+        if !left().is_empty() && lock(&self.ledger).has_failing_disk() {
+            self.stage.boot();
+            self.wait(STOPPED, || self.stage.is_up());
+            self.stop();
+        }
+        if !left().is_empty() {
+            self.breach(Law::W10, format!("left in the spool: {:?}", left()));
+        }
+        let is_draft = |path: &PathBuf| path.parent().is_some_and(|dir| dir.ends_with("tmp"));
+        let mut drafts: Vec<_> = self.disk.files(HOMES).into_iter().map(|(path, _)| path).collect();
+        drafts.retain(is_draft);
+        // Those are removed when they are old.
+        let ledger = lock(&self.ledger);
+        if !drafts.is_empty() && self.stage.crashes() == 0 && !ledger.has_failing_disk() {
+            drop(ledger);
+            self.breach(Law::W10, format!("left in mailboxes: {drafts:?}"));
+        }
     }
 
     /// The server stops in order.

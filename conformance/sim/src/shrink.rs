@@ -128,6 +128,11 @@ fn mails(mail: &Mail) -> impl Iterator<Item = Mail> {
         Mail { chunks: 0, ..mail.clone() },
         Mail { leaves: None, ..mail.clone() },
         Mail { retries: 0, ..mail.clone() },
+        Mail { notify: None, ..mail.clone() },
+        Mail { ret: None, envid: false, ..mail.clone() },
+        Mail { utf8: false, ..mail.clone() },
+        Mail { starttls: false, ..mail.clone() },
+        Mail { trusted: false, ..mail.clone() },
     ];
     let mail = mail.clone();
     fewer.collect::<Vec<_>>().into_iter().chain(plain).filter(move |it| *it != mail)

@@ -61,7 +61,7 @@ const PLANTS: &[Plant] = &[
         script: KEYWORDS,
         ..plant("what was replaced is back", 5, &[Law::W5], || lie(Lie::ReplacedComesBack))
     },
-    plant("an outage is no such entry", 100, &[Law::W9, Law::W1], || {
+    plant("an outage is no such entry", 200, &[Law::W9, Law::W1], || {
         defect(Defect::OutageIsAbsence)
     }),
     plant("a directory remembers passwords", 1000, &[Law::W9], || defect(Defect::Remembers)),

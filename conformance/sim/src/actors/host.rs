@@ -15,6 +15,46 @@ use crate::script::{How, Mood, Stage};
 /// A host ends a stream on which nothing came for so long (RFC 5321 4.5.3.2.7).
 const PATIENCE: Duration = Duration::from_secs(300);
 
+/// What a host offers; those of the zones are all different.
+#[derive(Clone, Copy, Debug, Default)]
+struct Offers {
+    /// It knows EHLO at all.
+    ehlo: bool,
+    eight_bit: bool,
+    pipelining: bool,
+    dsn: bool,
+    utf8: bool,
+    chunking: bool,
+    starttls: bool,
+}
+
+impl Offers {
+    fn of(host: &str) -> Self {
+        let esmtp = Self { ehlo: true, eight_bit: true, pipelining: true, ..Self::default() };
+        match host {
+            "mx1.remote.test" => Self { dsn: true, ..esmtp },
+            "mx2.remote.test" => Self { starttls: true, ..esmtp },
+            "a.twin.test" => {
+                Self { dsn: true, utf8: true, chunking: true, starttls: true, ..esmtp }
+            }
+            "b.twin.test" => Self { ehlo: true, ..Self::default() },
+            "plain.test" => Self::default(),
+            _ => Self { utf8: true, starttls: true, ..esmtp },
+        }
+    }
+
+    /// Whether a parameter of MAIL or RCPT is understood.
+    fn knows(self, parameter: &str) -> bool {
+        match parameter.split('=').next().unwrap_or("") {
+            "SIZE" => self.ehlo,
+            "BODY" => self.eight_bit,
+            "SMTPUTF8" => self.utf8,
+            "RET" | "ENVID" | "NOTIFY" | "ORCPT" => self.dsn,
+            _ => false,
+        }
+    }
+}
+
 /// All hosts.
 #[derive(Clone)]
 pub struct Hosts(Arc<Inner>);
@@ -71,10 +111,13 @@ impl Hosts {
             hosts: self.clone(),
             name: name.clone(),
             mood,
+            offers: Offers::of(name),
+            secure: false,
             lines: Lines::default(),
-            from: None,
-            to: Vec::new(),
+            taken: None,
             data: None,
+            pieces: None,
+            chunk: None,
             told: None,
             left: false,
         }))
@@ -86,11 +129,17 @@ struct Host {
     hosts: Hosts,
     name: String,
     mood: Mood,
+    offers: Offers,
+    secure: bool,
     lines: Lines,
-    from: Option<String>,
-    to: Vec<String>,
+    /// The envelope, from MAIL on.
+    taken: Option<Taken>,
     /// A message that is coming in.
     data: Option<Vec<u8>>,
+    /// One that comes in pieces.
+    pieces: Option<Vec<u8>>,
+    /// A piece that is coming: how long it is, and whether it is the last.
+    chunk: Option<(usize, bool)>,
     /// A message that was answered, and nothing came since.
     told: Option<usize>,
     left: bool,
@@ -134,22 +183,30 @@ impl Host {
     fn command(&mut self, text: &str, line: &mut Line) {
         let verb = text.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
         let path = text.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-        let path = path.map(|(path, _)| path.to_owned());
         match (verb.as_str(), path) {
-            ("EHLO" | "HELO", _) => {
-                line.say("250-host");
-                line.say("250-PIPELINING");
-                line.say("250-8BITMIME");
-                line.say("250 SIZE 10000000");
-            }
-            ("MAIL", Some(from)) if self.from.is_none() => {
+            ("EHLO", _) if !self.offers.ehlo => line.say("502 5.5.1 What"),
+            ("EHLO", _) => self.hello(line),
+            ("HELO", _) => line.say("250 host"),
+            ("STARTTLS", _) if self.offers.starttls && !self.secure => self.starttls(line),
+            ("MAIL", Some((from, words))) if self.taken.is_none() => {
+                self.check_words(words);
                 if !self.balks(Stage::Mail, line) {
-                    self.from = Some(from);
+                    self.taken = Some(Taken {
+                        host: self.name.clone(),
+                        from: from.to_owned(),
+                        words: words.to_owned(),
+                        knows_dsn: self.offers.dsn,
+                        secure: self.secure,
+                        ..Taken::default()
+                    });
                     line.say("250 2.1.0 Ok");
                 }
             }
-            ("RCPT", Some(to)) if self.from.is_some() => self.recipient(to, line),
-            ("DATA", _) if !self.to.is_empty() => {
+            ("RCPT", Some((to, words))) if self.taken.is_some() => self.recipient(to, words, line),
+            ("BDAT", _) if self.offers.chunking && chunk(text).is_some() => {
+                self.chunk = chunk(text)
+            }
+            ("DATA", _) if self.has_recipients() => {
                 if !self.balks(Stage::Data, line) {
                     self.data = Some(Vec::new());
                     line.say("354 Go on");
@@ -157,7 +214,7 @@ impl Host {
             }
             ("DATA", _) => line.say("554 5.5.1 No valid recipients"),
             ("RSET", _) => {
-                (self.from, self.to) = (None, Vec::new());
+                (self.taken, self.pieces) = (None, None);
                 line.say("250 2.0.0 Ok");
             }
             ("QUIT", _) => {
@@ -173,16 +230,79 @@ impl Host {
         }
     }
 
-    fn recipient(&mut self, to: String, line: &mut Line) {
+    fn hello(&mut self, line: &mut Line) {
+        let Offers { eight_bit, pipelining, dsn, utf8, chunking, starttls, .. } = self.offers;
+        line.say("250-host");
+        let words = [
+            (eight_bit, "8BITMIME"),
+            (pipelining, "PIPELINING"),
+            (dsn, "DSN"),
+            (utf8, "SMTPUTF8"),
+            (chunking, "CHUNKING"),
+            (starttls && !self.secure, "STARTTLS"),
+        ];
+        for (_, word) in words.iter().filter(|(on, _)| *on) {
+            line.say(&format!("250-{word}"));
+        }
+        line.say("250 SIZE 10000000");
+    }
+
+    /// One that refuses TLS says yes first, and then something else.
+    fn starttls(&mut self, line: &mut Line) {
+        match self.mood {
+            Mood::Defers(Stage::Tls) => return line.say("454 4.7.0 Not now"),
+            Mood::Refuses(Stage::Tls) => {
+                line.say("220 2.0.0 Go on");
+                line.say("550 5.7.1 Never");
+                return self.leave(How::Closes, line);
+            }
+            _ => line.say("220 2.0.0 Go on"),
+        }
+        line.secure = !self.balks(Stage::Tls, line);
+    }
+
+    fn has_recipients(&self) -> bool {
+        self.taken.as_ref().is_some_and(|taken| !taken.to.is_empty())
+    }
+
+    /// Nobody says what was not offered.
+    fn check_words(&self, words: &str) {
+        let unknown = words.split_ascii_whitespace().find(|word| !self.offers.knows(word));
+        if let Some(word) = unknown {
+            self.breach(Law::Dialogue, &format!("{word:?} was not offered"));
+        }
+    }
+
+    fn recipient(&mut self, to: &str, words: &str, line: &mut Line) {
+        self.check_words(words);
         if self.mood == Mood::Greylists {
             let key = format!("{} {to}", self.name);
             if self.hosts.state().greylist.insert(key) {
                 return line.say("450 4.2.0 Greylisted");
             }
         }
-        if !self.balks(Stage::Rcpt, line) {
-            self.to.push(to);
+        if !self.balks(Stage::Rcpt, line)
+            && let Some(taken) = &mut self.taken
+        {
+            taken.to.push(to.to_owned());
+            taken.to_words.push(words.to_owned());
             line.say("250 2.1.5 Ok");
+        }
+    }
+
+    /// A piece of the message.
+    fn piece(&mut self, at: Now, piece: &[u8], last: bool, line: &mut Line) {
+        if !self.has_recipients() {
+            return line.say("503 5.5.1 No valid recipients");
+        }
+        if self.pieces.is_none() && self.balks(Stage::Data, line) {
+            self.taken = None;
+            return;
+        }
+        self.pieces.get_or_insert_default().extend_from_slice(piece);
+        match last {
+            true => self.take(at, line),
+            false => line.say("250 2.0.0 Ok"),
         }
     }
 
@@ -194,13 +314,18 @@ impl Host {
             data.extend_from_slice(b"\r\n");
             return;
         }
-        let data = self.data.take().unwrap_or_default();
-        let (from, to) = (self.from.take().unwrap_or_default(), std::mem::take(&mut self.to));
+        self.take(at, line);
+    }
+
+    /// The message is there.
+    fn take(&mut self, at: Now, line: &mut Line) {
+        let data = self.data.take().or_else(|| self.pieces.take());
+        let taken = self.taken.take();
         if self.balks(Stage::Dot, line) {
             return;
         }
-        let host = self.name.clone();
-        let taken = Taken { host, from, to, data, at: elapsed(at), heard: false };
+        let taken =
+            Taken { data: data.unwrap_or_default(), at: elapsed(at), ..taken.unwrap_or_default() };
         let number = self.hosts.0.scene.ledger().took(taken);
         if self.mood == Mood::LosesReply {
             return self.leave(How::Resets, line);
@@ -230,11 +355,17 @@ impl Peer for Host {
         }
         line.wake = Some(PATIENCE);
         self.lines.push(bytes);
-        while let Some(text) = self.lines.next() {
+        while !self.left {
+            if let Some((size, last)) = self.chunk {
+                let Some(piece) = self.lines.octets(size) else { break };
+                self.chunk = None;
+                self.piece(at, &piece, last, line);
+                continue;
+            }
+            let Some(text) = self.lines.next() else { break };
             match &self.data {
-                _ if self.left => return,
                 Some(_) => self.text(at, &text, line),
-                None => self.command(&String::from_utf8_lossy(&text), line),
+                _ => self.command(&String::from_utf8_lossy(&text), line),
             }
         }
         if self.left {
@@ -242,7 +373,10 @@ impl Peer for Host {
         }
     }
 
-    fn secured(&mut self, _: Now, _: &mut Line) {}
+    fn secured(&mut self, _: Now, line: &mut Line) {
+        (self.secure, self.taken) = (true, None);
+        line.wake = Some(PATIENCE);
+    }
 
     fn ended(&mut self, _: Now, _: Ended, line: &mut Line) {
         self.left = true;
@@ -254,4 +388,11 @@ impl Peer for Host {
             self.leave(How::Closes, line);
         }
     }
+}
+
+/// `BDAT 86 LAST`
+fn chunk(text: &str) -> Option<(usize, bool)> {
+    let mut words = text.split_ascii_whitespace().skip(1);
+    let size = words.next()?.parse().ok()?;
+    Some((size, words.next().is_some_and(|word| word.eq_ignore_ascii_case("LAST"))))
 }

@@ -13,9 +13,9 @@ use waypost_machine::Now;
 
 use super::{Lines, Scene, elapsed};
 use crate::book::Book;
-use crate::laws::{Law, Outcome, Try};
+use crate::laws::{Answer, Law, Outcome, Try, Who, envelope_id, xtext};
 use crate::peer::{Close, Ended, Line, Peer};
-use crate::script::{How, Login, Mail, Stage, Tls};
+use crate::script::{How, Login, Mail, Ret, Stage, Tls};
 
 /// How long it waits for a reply (RFC 5321 4.5.3.2.6).
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -37,7 +37,7 @@ struct Errand {
 
 pub(super) fn begin(scene: &Scene, from: SocketAddr, login: Option<&Login>, mail: &Mail) {
     let mut ledger = scene.ledger();
-    let (token, data) = ledger.compose(&mail.from, &mail.to, mail.size);
+    let (token, data) = ledger.compose(mail);
     ledger.begun();
     drop(ledger);
     let (login, mail) = (login.cloned(), mail.clone());
@@ -83,6 +83,8 @@ struct Sender {
     due: VecDeque<Due>,
     secure: bool,
     begun: Duration,
+    /// When the login was asked for.
+    asked: Duration,
     at: Now,
     /// Recipients that were accepted, and those that may be later.
     accepted: Vec<String>,
@@ -110,6 +112,7 @@ impl Sender {
             due: VecDeque::from([Due::Greeting]),
             secure: false,
             begun: Duration::ZERO,
+            asked: Duration::ZERO,
             at: Now::default(),
             accepted: Vec::new(),
             deferred: Vec::new(),
@@ -168,7 +171,7 @@ impl Sender {
                 }
             }
             Due::Ehlo if code == 250 => self.hello(&lines, line),
-            Due::Starttls if code == 220 => line.secure = true,
+            Due::Starttls if code == 220 => line.secure = !self.leaves(Stage::Tls, line),
             Due::Auth => self.logged_in(code, line),
             Due::Mail if code == 250 => {
                 if !self.leaves(Stage::Mail, line) && !self.errand.mail.pipelined {
@@ -198,22 +201,29 @@ impl Sender {
         if !self.secure && has("AUTH") {
             self.breach(Law::W8, "AUTH is offered before TLS");
         }
-        let Some(login) = self.errand.login.clone() else { return self.envelope(line) };
-        if !self.secure && login.tls == Tls::Starttls {
+        let wants_tls = match &self.errand.login {
+            Some(login) => login.tls == Tls::Starttls,
+            None => self.errand.mail.starttls,
+        };
+        if !self.secure && wants_tls {
             return self.say(Due::Starttls, "STARTTLS", line);
         }
+        let Some(login) = self.errand.login.clone() else { return self.envelope(line) };
         let password = match login.wrong {
             true => "wrong".to_owned(),
             false => Book::password(&login.user),
         };
         let secret = STANDARD.encode(format!("\0{}\0{password}", login.user));
+        self.asked = elapsed(self.at);
         self.say(Due::Auth, &format!("AUTH PLAIN {secret}"), line);
     }
 
     fn logged_in(&mut self, code: u16, line: &mut Line) {
         let Some(login) = self.errand.login.clone() else { return };
         let (good, temporary) = (code == 235, code / 100 == 4);
-        self.errand.scene.ledger().login(&login.user, login.wrong, self.secure, good, temporary);
+        let time = (self.asked, elapsed(self.at));
+        let answer = Answer { secure: self.secure, good, temporary, time };
+        self.errand.scene.ledger().login(&login, &answer);
         if good {
             self.envelope(line);
         } else {
@@ -224,10 +234,10 @@ impl Sender {
 
     fn envelope(&mut self, line: &mut Line) {
         let mail = self.errand.mail.clone();
-        self.say(Due::Mail, &format!("MAIL FROM:<{}> SIZE={}", mail.from, mail.size), line);
+        self.say(Due::Mail, &mail_command(&mail, self.errand.token), line);
         if mail.pipelined && self.leaves.is_none_or(|(stage, _)| stage != Stage::Mail) {
             for n in 0..mail.to.len() {
-                self.say(Due::Rcpt(n), &format!("RCPT TO:<{}>", mail.to[n]), line);
+                self.say(Due::Rcpt(n), &rcpt_command(&mail, &mail.to[n]), line);
             }
             if mail.chunks == 0 && self.leaves.is_none_or(|(stage, _)| stage != Stage::Rcpt) {
                 self.say(Due::Data, "DATA", line);
@@ -236,15 +246,20 @@ impl Sender {
     }
 
     fn next_recipient(&mut self, n: usize, line: &mut Line) {
-        let to = self.errand.mail.to[n].clone();
-        self.say(Due::Rcpt(n), &format!("RCPT TO:<{to}>"), line);
+        let mail = &self.errand.mail;
+        let text = rcpt_command(mail, &mail.to[n]);
+        self.say(Due::Rcpt(n), &text, line);
     }
 
     fn recipient(&mut self, n: usize, code: u16, line: &mut Line) {
         let mail = &self.errand.mail;
         let to = mail.to[n].clone();
-        let login = self.errand.login.as_ref().map(|login| login.user.as_str());
-        self.errand.scene.ledger().recipient(login, &mail.from, &to, code);
+        let who = match &self.errand.login {
+            Some(login) => Who::User(&login.user),
+            None if mail.trusted => Who::Trusted,
+            None => Who::Stranger,
+        };
+        self.errand.scene.ledger().recipient(who, &mail.from, &to, code);
         match code / 100 {
             2 => self.accepted.push(to),
             4 => self.deferred.push(to),
@@ -391,6 +406,33 @@ impl Sender {
             self.errand.scene.ledger().finished();
         }
     }
+}
+
+fn mail_command(mail: &Mail, token: u32) -> String {
+    let mut text = format!("MAIL FROM:<{}> SIZE={}", mail.from, mail.size);
+    if mail.utf8 {
+        text.push_str(" BODY=8BITMIME SMTPUTF8");
+    }
+    text.push_str(match mail.ret {
+        None => "",
+        Some(Ret::Full) => " RET=FULL",
+        Some(Ret::Headers) => " RET=HDRS",
+    });
+    if mail.envid {
+        text.push_str(&format!(" ENVID={}", envelope_id(token)));
+    }
+    text
+}
+
+fn rcpt_command(mail: &Mail, to: &str) -> String {
+    let mut text = format!("RCPT TO:<{to}>");
+    if let Some(notify) = mail.notify {
+        text.push_str(&format!(" NOTIFY={}", notify.to_string().to_ascii_uppercase()));
+    }
+    if mail.envid && to.is_ascii() {
+        text.push_str(&format!(" ORCPT=rfc822;{}", xtext(to)));
+    }
+    text
 }
 
 impl Peer for Sender {

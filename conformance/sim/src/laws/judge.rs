@@ -7,9 +7,9 @@ use std::time::Duration;
 use waypost_queue::Entry;
 use waypost_world::{Event, Status};
 
-use super::{Law, Ledger, Message, Outcome, Try};
+use super::{Law, Ledger, Message, Outcome, Try, wishes};
 use crate::book::{End, Known};
-use crate::message::{self, Report};
+use crate::message::{self, Report, in_report};
 use crate::script::Fault;
 
 /// A message under one queue id.
@@ -17,15 +17,15 @@ type Name<'a> = (u32, &'a str);
 
 /// What is found in the end, by message and queue id.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     /// Copies in INBOX, by the address that they were delivered to.
-    delivered: BTreeMap<(u32, String, String), usize>,
+    pub(super) delivered: BTreeMap<(u32, String, String), usize>,
     /// What hosts took, by recipient: all, and those whose reply the server may not have got.
-    relayed: BTreeMap<(u32, String, String), (usize, usize)>,
-    /// Reports by queue id and final recipient: their actions, and how often each came.
-    reported: BTreeMap<(String, String), BTreeMap<String, usize>>,
+    pub(super) relayed: BTreeMap<(u32, String, String), (usize, usize)>,
+    /// Reports by queue id and final recipient ([`in_report`]): their actions, and how often each came.
+    pub(super) reported: BTreeMap<(String, String), BTreeMap<String, usize>>,
     /// Who waits, by queue id.
-    waiting: BTreeMap<String, BTreeSet<String>>,
+    pub(super) waiting: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Found {
@@ -123,7 +123,10 @@ impl Ledger {
             if let Some(report) = copy.report {
                 self.judge_report(&report, &taken.to, broken);
                 found.report(report, usize::from(taken.heard));
-            } else if let (Some(token), Some(queue_id)) = (copy.token, copy.queue_id) {
+            } else if let (Some(token), Some(queue_id), Some(message)) =
+                (copy.token, copy.queue_id, original)
+            {
+                self.judge_envelope(token, message, taken, broken);
                 for to in &taken.to {
                     let key = (token, queue_id.clone(), to.to_ascii_lowercase());
                     let count = found.relayed.entry(key).or_insert((0, 0));
@@ -141,10 +144,10 @@ impl Ledger {
         let message = report.token.and_then(|token| self.messages.get(token as usize));
         let Some(message) = message else { return };
         let is_told = to.iter().all(|to| {
-            self.leads(&message.from, to) || to.to_ascii_lowercase().starts_with(POSTMASTER)
+            self.leads(&message.mail.from, to) || to.to_ascii_lowercase().starts_with(POSTMASTER)
         });
         if !is_told {
-            let what = format!("a report on a message of <{}> went to {to:?}", message.from);
+            let what = format!("a report on a message of <{}> went to {to:?}", message.mail.from);
             broken.push((Law::W2, what));
         }
     }
@@ -159,9 +162,13 @@ impl Ledger {
         found: &Found,
         broken: &mut Vec<(Law, String)>,
     ) {
-        let mut ends = BTreeSet::new();
+        let (mut ends, name) = (BTreeSet::new(), (token, queue_id));
         for to in &tried.to {
             if self.catch_all(to).is_some() {
+                continue;
+            }
+            if let Some(meant) = self.meant(name, to, found) {
+                ends.extend(meant);
                 continue;
             }
             match self.book.look(to) {
@@ -172,11 +179,11 @@ impl Ledger {
                 Known::Unknown => {}
             }
         }
-        let name = (token, queue_id);
         let mishaps = self.mishaps_around(queue_id, tried.time);
         for end in &ends {
             self.judge_end(name, message, end, mishaps, found, broken);
         }
+        self.judge_wishes(name, (message, tried), &ends, found, broken);
     }
 
     fn judge_end(
@@ -201,7 +208,7 @@ impl Ledger {
         };
         let it = format!("message {token} ({queue_id}) for {who}");
         let told = |action: &str| {
-            let actions = found.reported.get(&(queue_id.to_owned(), who.clone()));
+            let actions = found.reported.get(&(queue_id.to_owned(), in_report(&who)));
             actions.is_some_and(|actions| actions.contains_key(action))
         };
         let failed = told("failed")
@@ -259,18 +266,22 @@ impl Ledger {
     }
 
     /// A report that could not be delivered itself, or that nobody was to get.
-    fn is_told_elsewhere(&self, message: &Message, queue_id: &str, who: &str) -> bool {
+    pub(super) fn is_told_elsewhere(&self, message: &Message, queue_id: &str, who: &str) -> bool {
+        // While entries are missing an alias is not followed.
+        let is_it = |to: &str| {
+            to.eq_ignore_ascii_case(who) || self.has(Fault::DirectoryEmpty) && self.leads(to, who)
+        };
         let bounced = self.events.iter().any(|(_, event)| match event {
             Event::Delivery(attempt) => {
                 attempt.status == Status::Bounced
                     && *attempt.queue_id == *queue_id
-                    && attempt.to.to_string().eq_ignore_ascii_case(who)
+                    && is_it(&attempt.to.to_string())
             }
             Event::Expired { queue_id: id, .. } => **id == *queue_id,
             _ => false,
         });
-        // The sender of a bounce is not told.
-        if bounced && message.from.is_empty() {
+        // The sender of a bounce is not told, nor who wants to know nothing.
+        if bounced && (message.mail.from.is_empty() || !wishes::of(message).failure) {
             return true;
         }
         self.events.iter().any(|(_, event)| match event {
@@ -284,17 +295,31 @@ impl Ledger {
         })
     }
 
-    /// W2: nobody is told the same twice, unless a crash or a failed sync is the reason.
+    /// W2: nobody is told the same twice, unless a crash or a failed sync is the reason. An alias that
+    /// leads to several is told of when the message has come to some of them, and again with the rest.
     fn judge_reports(&self, found: &Found, broken: &mut Vec<(Law, String)>) {
-        if !self.crashes.is_empty() || FAILURES.iter().any(|fault| self.has(*fault)) {
-            return;
-        }
         for ((queue_id, who), actions) in &found.reported {
             for (action, count) in actions.iter().filter(|(_, count)| **count > 1) {
-                let what = format!("{queue_id} for {who}: {action} was told {count} times");
-                broken.push((Law::W2, what));
+                let ends = match (action.as_str(), self.book.look(who)) {
+                    ("expanded", Known::Here(ends)) => ends.len(),
+                    _ => 1,
+                };
+                if *count > ends
+                    && *count > ends + self.mishaps_around(queue_id, self.handed_over(queue_id))
+                {
+                    let what = format!("{queue_id} for {who}: {action} was told {count} times");
+                    broken.push((Law::W2, what));
+                }
             }
         }
+    }
+
+    /// When the message was handed over that got this queue id; of our own reports nobody knows.
+    fn handed_over(&self, queue_id: &str) -> (Duration, Duration) {
+        let tries = self.messages.iter().flat_map(|message| &message.tries);
+        let is_it =
+            |tried: &&Try| matches!(&tried.outcome, Outcome::Accepted(id) if id == queue_id);
+        tries.into_iter().find(is_it).map_or_else(Default::default, |tried| tried.time)
     }
 
     /// W3: what came without a promise.
@@ -337,7 +362,7 @@ impl Ledger {
     }
 
     /// True when a recipient leads to this address.
-    fn leads(&self, to: &str, who: &str) -> bool {
+    pub(super) fn leads(&self, to: &str, who: &str) -> bool {
         let is_it = |end: &End| match end {
             End::Mailbox(_, to) | End::Remote(to) => to == who,
             End::Nowhere(_) => false,

@@ -6,12 +6,14 @@
 //! | file | what is there |
 //! |---|---|
 //! | `judge.rs` | the ends of messages: W1 to W3, W10 |
+//! | `wishes.rs` | what senders want to be told: W2; envelopes on their way: W4 |
 //! | `mailbox.rs` | mailboxes: W5, and what their owners did |
 
 mod judge;
 mod mailbox;
 #[cfg(test)]
 mod tests;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,9 +24,10 @@ use waypost_world::Event;
 
 use crate::book::{Book, Known};
 use crate::message;
-use crate::script::{Fault, Script, What};
+use crate::script::{Fault, Login, Mail, Script, What};
 
 pub use mailbox::Place;
+pub use wishes::{envelope_id, xtext};
 
 /// The laws (and `Dialogue`: a reply that fits no command).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +46,7 @@ pub enum Law {
     W6,
     /// No relay for strangers.
     W7,
-    /// No credentials before TLS.
+    /// No credentials before TLS, and no message where there must be TLS.
     W8,
     /// A failure of the directory is temporary.
     W9,
@@ -75,8 +78,8 @@ impl fmt::Display for Breach {
 /// A message that somebody brings.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// MAIL FROM.
-    pub from: String,
+    /// How it is handed over.
+    pub mail: Mail,
     /// Its octets.
     pub data: Arc<[u8]>,
     /// What came of each time that it was handed over.
@@ -111,20 +114,52 @@ pub enum Outcome {
 }
 
 /// What a host got from us, and took.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Taken {
     /// The host.
     pub host: String,
     /// MAIL FROM.
     pub from: String,
+    /// What stands behind it.
+    pub words: String,
     /// RCPT TO, those that the host accepted.
     pub to: Vec<String>,
+    /// What stands behind each of them.
+    pub to_words: Vec<String>,
+    /// The host knows DSN (RFC 3461): it tells the sender itself.
+    pub knows_dsn: bool,
+    /// It came by TLS.
+    pub secure: bool,
     /// Octets after unstuffing.
     pub data: Vec<u8>,
     /// When the host took it.
     pub at: Duration,
     /// The server went on after the reply, so it has got it.
     pub heard: bool,
+}
+
+/// Who brings a message.
+#[derive(Clone, Copy, Debug)]
+pub enum Who<'a> {
+    /// Anybody.
+    Stranger,
+    /// Somebody in a network that the server trusts.
+    Trusted,
+    /// Somebody who has logged in.
+    User(&'a str),
+}
+
+/// What became of a login.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// It was asked for inside TLS.
+    pub secure: bool,
+    /// It succeeded.
+    pub good: bool,
+    /// It is to be tried again.
+    pub temporary: bool,
+    /// When it was asked for, and when answered.
+    pub time: (Duration, Duration),
 }
 
 /// Everything that was promised and told in a run.
@@ -228,23 +263,30 @@ impl Ledger {
         self.faults.contains_key(&fault)
     }
 
-    /// A new message, by its token.
-    pub fn compose(&mut self, from: &str, to: &[String], size: u32) -> (u32, Arc<[u8]>) {
-        let token = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
-        let data: Arc<[u8]> = message::write(token, from, to, size).into();
-        let message = Message {
-            from: from.to_owned(),
-            data: Arc::clone(&data),
-            tries: Vec::new(),
-            put: None,
+    /// True when the script lets the disk fail.
+    pub fn has_failing_disk(&self) -> bool {
+        use Fault::{
+            DiskBroken, DiskDirSyncFails, DiskFull, DiskOpenFails, DiskReadFails, DiskSyncFails,
         };
-        self.messages.push(message);
+        [DiskBroken, DiskDirSyncFails, DiskFull, DiskOpenFails, DiskReadFails, DiskSyncFails]
+            .iter()
+            .any(|fault| self.has(*fault))
+    }
+
+    /// A new message, by its token.
+    pub fn compose(&mut self, mail: &Mail) -> (u32, Arc<[u8]>) {
+        let token = u32::try_from(self.messages.len()).unwrap_or(u32::MAX);
+        let data = message::write(token, &mail.from, &mail.to, mail.size, mail.utf8);
+        let data: Arc<[u8]> = data.into();
+        let (mail, tries) = (mail.clone(), Vec::new());
+        self.messages.push(Message { mail, data: Arc::clone(&data), tries, put: None });
         (token, data)
     }
 
     /// A new message that somebody puts into this user's mailbox.
     pub fn compose_for(&mut self, user: &str, size: u32) -> (u32, Arc<[u8]>) {
-        let (token, data) = self.compose(&format!("{user}@sim.test"), &[], size);
+        let from = format!("{user}@sim.test");
+        let (token, data) = self.compose(&Mail { from, size, ..Mail::default() });
         self.messages[token as usize].put = Some(user.to_owned());
         (token, data)
     }
@@ -274,23 +316,25 @@ impl Ledger {
         }
     }
 
-    /// W7 and W9: what a recipient got, from somebody who is logged in or not.
-    pub fn recipient(&mut self, login: Option<&str>, sender: &str, to: &str, code: u16) {
-        let owned = match login {
-            Some(user) => self.book.may_send(user, sender),
-            None => !self.book.is_claimed(sender),
+    /// W7 and W9: what a recipient got.
+    pub fn recipient(&mut self, who: Who<'_>, sender: &str, to: &str, code: u16) {
+        let owned = match who {
+            Who::User(user) => self.book.may_send(user, sender),
+            Who::Stranger | Who::Trusted => !self.book.is_claimed(sender),
         };
+        let may_relay = !matches!(who, Who::Stranger);
         let is_listed = !self.has(Fault::DirectoryEmpty);
         let known = self.book.look(to);
-        let what = format!("RCPT TO:<{to}> from <{sender}> as {login:?} got {code}");
+        let what = format!("RCPT TO:<{to}> from <{sender}> as {who:?} got {code}");
         match (&known, code / 100) {
-            (Known::Foreign, 2) if login.is_none() => self.breach(Law::W7, what),
+            (Known::Foreign, 2) if !may_relay => self.breach(Law::W7, what),
             // Whose a sender is, an empty directory does not tell.
             (_, 2) if !owned && is_listed => self.breach(Law::W7, what),
-            (Known::Unknown, 2) => self.breach(Law::W9, what),
+            // Nor which domains are ours, so that whoever may relay may send there.
+            (Known::Unknown, 2) if is_listed || !may_relay => self.breach(Law::W9, what),
             (Known::Here(_) | Known::Foreign, 5) if owned && is_listed => {
                 // A stranger's foreign recipient may be refused for good.
-                if login.is_some() || known != Known::Foreign {
+                if may_relay || known != Known::Foreign {
                     self.breach(Law::W9, what);
                 }
             }
@@ -300,17 +344,37 @@ impl Ledger {
         }
     }
 
-    /// W8 and W9: what a login got. `secure`: inside TLS. `good`: it succeeded; `temporary`: it was
-    /// told to come again.
-    pub fn login(&mut self, who: &str, wrong: bool, secure: bool, good: bool, temporary: bool) {
-        let what = format!("login {who}: wrong {wrong}, secure {secure}, accepted {good}");
-        let denied = self.has(Fault::DirectoryDenied) || self.has(Fault::DirectoryEmpty);
+    /// W8 and W9: what a login got.
+    pub fn login(&mut self, login: &Login, answer: &Answer) {
+        let Answer { secure, good, temporary, time } = *answer;
+        let what = format!("{login}: {answer:?}");
+        // While it was under way, or all that time.
+        let while_some =
+            |faults: &[Fault]| faults.iter().any(|it| self.falls_into(*it, time, false));
+        let while_all = |faults: &[Fault]| faults.iter().any(|it| self.falls_into(*it, time, true));
+        let denied = while_some(&[Fault::DirectoryDenied, Fault::DirectoryEmpty]);
+        let impossible = while_all(&[
+            Fault::DirectoryGone,
+            Fault::DirectoryUnbound,
+            Fault::DirectoryDenied,
+            Fault::DirectoryEmpty,
+        ]);
         if good && !secure {
             self.breach(Law::W8, what);
-        } else if good && wrong {
+        } else if good && login.wrong {
             self.breach(Law::W9, what);
-        } else if secure && !good && !wrong && !denied && (!temporary || self.calm) {
-            self.breach(Law::W9, format!("{what}, temporary {temporary}"));
+        } else if good && impossible {
+            self.breach(Law::W9, format!("{what}, while the directory could not know"));
+        } else if secure && !good && !login.wrong && !denied && (!temporary || self.calm) {
+            self.breach(Law::W9, what);
         }
+    }
+
+    /// True when something happened while this fault lasted: any part of it, or all.
+    fn falls_into(&self, fault: Fault, (begun, ended): (Duration, Duration), all: bool) -> bool {
+        self.faults.get(&fault).into_iter().flatten().any(|(from, to)| match all {
+            true => *from <= begun && ended <= *to,
+            false => *from <= ended && begun <= *to,
+        })
     }
 }

@@ -4,6 +4,7 @@ use waypost_mail::{Address, Enhanced};
 use waypost_world::{Agent, Attempt};
 
 use super::*;
+use crate::script::{Notify, Tls};
 
 const LDIF: &str = "\
 dn: uid=mail000,dc=x
@@ -46,9 +47,14 @@ fn seconds(seconds: u64) -> Duration {
 impl Case {
     /// A message that was handed over once, with this outcome.
     fn message(&mut self, from: &str, to: &str, outcome: Outcome) -> u32 {
-        let (token, _) = self.ledger.compose(from, &[to.to_owned()], 100);
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.mail(Mail { from, to: vec![to], size: 100, ..Mail::default() }, outcome)
+    }
+
+    fn mail(&mut self, mail: Mail, outcome: Outcome) -> u32 {
+        let (token, _) = self.ledger.compose(&mail);
         let time = (seconds(1), seconds(2));
-        self.ledger.tried(token, Try { to: vec![to.to_owned()], outcome, time });
+        self.ledger.tried(token, Try { to: mail.to, outcome, time });
         token
     }
 
@@ -79,7 +85,8 @@ impl Case {
     fn relayed(&mut self, token: u32, queue_id: &str, heard: bool) {
         let (data, to) = (self.copy(token, queue_id), vec!["bob@remote.test".to_owned()]);
         let (host, from) = ("mx".to_owned(), String::new());
-        self.ledger.took(Taken { host, from, to, data, at: seconds(3), heard });
+        let taken = Taken { host, from, to, data, at: seconds(3), heard, ..Taken::default() };
+        self.ledger.took(taken);
     }
 
     fn report(&mut self, action: &str, recipient: &str) {
@@ -468,9 +475,14 @@ fn w5_flags_that_were_answered_stay() {
 
 #[test]
 fn w7_and_w9_what_recipients_get() {
-    let got = |script: &str, login, sender: &str, to: &str, code| {
+    let got = |script: &str, login: Option<&str>, sender: &str, to: &str, code| {
         let mut case = case(script);
-        case.ledger.recipient(login, sender, to, code);
+        let who = match login {
+            Some("") => Who::Trusted,
+            Some(user) => Who::User(user),
+            None => Who::Stranger,
+        };
+        case.ledger.recipient(who, sender, to, code);
         case.broken()
     };
     let (far, own) = ("a@far.test", "mail000@example.com");
@@ -482,6 +494,9 @@ fn w7_and_w9_what_recipients_get() {
     assert_eq!(got("", Some("mail000"), far, own, 250), [Law::W7]);
     assert_eq!(got("", Some("mail000"), far, own, 553), NONE);
     assert_eq!(got("", None, own, own, 250), [Law::W7]);
+    assert_eq!(got("", Some(""), far, "x@remote.test", 250), NONE);
+    assert_eq!(got("", Some(""), far, "x@remote.test", 554), [Law::W9]);
+    assert_eq!(got("", Some(""), own, "x@remote.test", 250), [Law::W7]);
     assert_eq!(got("1s directory empty 5s", None, own, own, 250), NONE);
     assert_eq!(got("", None, own, own, 553), NONE);
     assert_eq!(got("", None, far, "none@example.com", 250), [Law::W9]);
@@ -497,7 +512,9 @@ fn w7_and_w9_what_recipients_get() {
 fn w8_and_w9_what_logins_get() {
     let got = |script: &str, wrong, secure, good, temporary| {
         let mut case = case(script);
-        case.ledger.login("mail000", wrong, secure, good, temporary);
+        let login = Login { user: "mail000".into(), tls: Tls::Implicit, wrong };
+        let time = (seconds(2), seconds(4));
+        case.ledger.login(&login, &Answer { secure, good, temporary, time });
         case.broken()
     };
     let gone = "1s directory gone 5s";
@@ -509,6 +526,12 @@ fn w8_and_w9_what_logins_get() {
     assert_eq!(got("", false, true, false, true), [Law::W9]);
     assert_eq!(got(gone, false, true, false, true), NONE);
     assert_eq!(got(gone, false, true, false, false), [Law::W9]);
+    assert_eq!(got("1s directory denied 5s", false, true, false, false), NONE);
+    assert_eq!(got("3s directory denied 5s", false, true, false, false), NONE);
+    assert_eq!(got("5s directory denied 5s", false, true, false, false), [Law::W9]);
+    // Nobody can have known that the password was right.
+    assert_eq!(got(gone, false, true, true, false), [Law::W9]);
+    assert_eq!(got("1s directory gone 2s", false, true, true, false), NONE);
 }
 
 #[test]
@@ -517,4 +540,70 @@ fn w10_what_was_not_read() {
     ledger.judge(&[]);
     assert_eq!(ledger.breaches().len(), 2);
     assert!(ledger.breaches().iter().all(|breach| breach.law == Law::W10));
+}
+
+/// What comes of a message for bob, with these wishes.
+fn wished(notify: Option<Notify>, fill: impl Fn(&mut Case, u32)) -> Vec<Law> {
+    let mut case = case("");
+    let (from, to) = ("mail000@mail.example.com".to_owned(), vec!["bob@remote.test".to_owned()]);
+    let mail = Mail { from, to, size: 100, notify, envid: true, ..Mail::default() };
+    let token = case.mail(mail, Outcome::Accepted("q1".into()));
+    fill(&mut case, token);
+    case.broken()
+}
+
+const NEVER: Option<Notify> = Some(Notify { success: false, failure: false, delay: false });
+const SUCCESS: Option<Notify> = Some(Notify { success: true, failure: false, delay: false });
+
+#[test]
+fn w2_the_sender_is_told_what_he_wants_to_know() {
+    let bob = "bob@remote.test";
+    let came = |case: &mut Case, token| case.relayed(token, "q1", true);
+    let fails = |case: &mut Case, _: u32| {
+        case.delivery("q1", bob, waypost_world::Status::Bounced);
+    };
+    assert_eq!(wished(None, came), NONE);
+    assert_eq!(wished(NEVER, came), NONE);
+    assert_eq!(wished(SUCCESS, came), [Law::W2]);
+    let and_told = |case: &mut Case, token| {
+        case.relayed(token, "q1", true);
+        case.report("relayed", bob);
+    };
+    assert_eq!(wished(SUCCESS, and_told), NONE);
+    assert_eq!(wished(NEVER, and_told), [Law::W2]);
+    assert_eq!(wished(None, and_told), [Law::W2]);
+    // That it failed, nobody wanted to know; then the log knows, and who was told was told too much.
+    assert_eq!(wished(NEVER, fails), NONE);
+    assert_eq!(wished(None, fails), [Law::W1]);
+    assert_eq!(wished(NEVER, |_, _| ()), [Law::W1]);
+    assert_eq!(wished(NEVER, |case, _| case.report("failed", bob)), [Law::W2]);
+    assert_eq!(wished(None, |case, _| case.report("failed", bob)), NONE);
+}
+
+#[test]
+fn w4_and_w8_what_a_host_learns() {
+    let taken = |host: &str, secure, words: &str, to_words: &str| {
+        wished(NEVER, |case, token| {
+            let taken = Taken {
+                host: host.into(),
+                to: vec!["bob@remote.test".into()],
+                data: case.copy(token, "q1"),
+                words: words.into(),
+                to_words: vec![to_words.into()],
+                knows_dsn: true,
+                secure,
+                ..Taken::default()
+            };
+            case.ledger.took(taken);
+        })
+    };
+    let (words, to_words) =
+        (" SIZE=9 ENVID=envelope-0", " ORCPT=rfc822;bob@remote.test NOTIFY=NEVER");
+    assert_eq!(taken("mx.remote.test", false, words, to_words), NONE);
+    assert_eq!(taken("mx.remote.test", false, " SIZE=9", to_words), [Law::W4]);
+    assert_eq!(taken("mx.remote.test", false, " ENVID=envelope-0 RET=FULL", to_words), [Law::W4]);
+    assert_eq!(taken("mx.remote.test", false, words, " ORCPT=rfc822;bob@remote.test"), [Law::W4]);
+    assert_eq!(taken("mx.remote.test", false, words, " NOTIFY=NEVER"), [Law::W4]);
+    assert_eq!(taken("a.twin.test", true, words, to_words), NONE);
+    assert_eq!(taken("a.twin.test", false, words, to_words), [Law::W8]);
 }

@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use super::{Audit, Client, Command, State};
-use crate::laws::{Law, Place};
+use crate::laws::{Answer, Law, Place};
 use crate::peer::{Close, Line};
 use crate::script::Step;
 
@@ -98,7 +98,11 @@ impl Client {
                     format!("FETCH {} (UID FLAGS RFC822.SIZE BODY.PEEK[])", numbers.join(","));
                 self.send(Command::Fetch, &text, line);
             }
-            Step::Flags if model.messages.is_empty() => return false,
+            Step::Flags | Step::Deaf(_) if model.messages.is_empty() => return false,
+            Step::Deaf(time) => {
+                self.send(Command::Fetch, "FETCH 1:* (UID FLAGS BODY.PEEK[])", line);
+                (line.pause, line.wake, self.deaf) = (Some(true), Some(*time), true);
+            }
             Step::Flags => self.send(Command::Flags, "FETCH 1:* (UID FLAGS)", line),
             Step::Search => self.send(Command::Search, "SEARCH ALL", line),
             Step::Expunge => self.send(Command::Expunge, "EXPUNGE", line),
@@ -193,10 +197,9 @@ impl Client {
             }
             Command::Login => {
                 let temporary = answer.contains("UNAVAILABLE");
-                let Self { login, secure, .. } = &*self;
-                let mut ledger = self.scene.ledger();
-                ledger.login(&login.user, login.wrong, *secure, good, temporary);
-                drop(ledger);
+                let time = (self.sent, self.at);
+                let told = Answer { secure: self.secure, good, temporary, time };
+                self.scene.ledger().login(&self.login, &told);
                 if !good {
                     self.steps.clear();
                     if self.audit != Audit::None {

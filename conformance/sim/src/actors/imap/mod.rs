@@ -58,6 +58,8 @@ fn connect(scene: &Scene, from: SocketAddr, login: &Login, steps: VecDeque<Step>
         folders: Vec::new(),
         made: false,
         asked: 0,
+        sent: Duration::ZERO,
+        deaf: false,
         copied: None,
         audit: if audit { Audit::Wanted } else { Audit::None },
         left: false,
@@ -137,6 +139,10 @@ struct Client {
     tag: u32,
     /// When the last command was sent, by the ledger.
     asked: u64,
+    /// The same by the clock.
+    sent: Duration,
+    /// Nothing is read for a while.
+    deaf: bool,
     state: State,
     model: Option<Model>,
     /// What the next step needs to know was just asked for.
@@ -165,6 +171,7 @@ impl Client {
     fn send(&mut self, command: Command, text: &str, line: &mut Line) {
         self.tag += 1;
         self.asked = self.scene.ledger().asking();
+        self.sent = self.at;
         line.say(&format!("a{:03} {text}", self.tag));
         line.wake = Some(PATIENCE);
         self.copied = None;
@@ -284,6 +291,9 @@ impl Peer for Client {
         self.at = super::elapsed(at);
         match &self.state {
             _ if self.left => {}
+            _ if std::mem::take(&mut self.deaf) => {
+                (line.pause, line.wake) = (Some(false), Some(PATIENCE));
+            }
             State::Pause => self.next_step(line),
             State::Command(Command::Idle { begun: true, .. }) => {
                 line.say("DONE");

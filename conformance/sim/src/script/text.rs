@@ -1,246 +1,13 @@
-//! What happens in a run, as text that a person reads and writes.
-//!
-//! ```text
-//! seed 1234
-//! 0ms mx alice@far.test -> mail000@example.com, team@example.com size 300 pipelined
-//! 1200ms directory gone 5s
-//! 3s crash after 17 calls keep names down 1s
-//! ```
+//! The words of a script: each line as text, and back.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A run: small decisions come from parts of the seed, everything else stands in the lines.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Script {
-    /// Where the network, the workers and the disk take their small decisions from.
-    pub seed: u64,
-    /// What happens.
-    pub acts: Vec<Act>,
-}
-
-/// One line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Act {
-    /// When it begins.
-    pub at: Duration,
-    /// What.
-    pub what: What,
-}
-
-/// What can happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum What {
-    /// Another server brings a message to port 25.
-    Mx(Mail),
-    /// A user hands in a message.
-    Submit(Login, Mail),
-    /// A user reads mail.
-    Imap(Login, Vec<Step>),
-    /// Somebody asks at the auth socket.
-    Auth(Login),
-    /// A host that the server dials has this mood from now on.
-    Remote(String, Mood),
-    /// The admin does something with all messages in the queue.
-    Queue(Admin),
-    /// Another program puts a message of this size into a user's INBOX.
-    File(String, u32),
-    /// Something does not work for a while.
-    Fault(Fault, Duration),
-    /// The time of day is set, by so many seconds.
-    Clock(i64),
-    /// The server dies after so many more calls of the file system.
-    Crash(Crash),
-    /// The server is stopped in order, and started again after this time.
-    Restart(Duration),
-}
-
-/// A message, and how it is handed over.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mail {
-    /// MAIL FROM; empty for the null sender.
-    pub from: String,
-    /// RCPT TO.
-    pub to: Vec<String>,
-    /// About how many octets.
-    pub size: u32,
-    /// Without waiting for replies where that is allowed.
-    pub pipelined: bool,
-    /// In so many pieces by BDAT; by DATA when zero.
-    pub chunks: u8,
-    /// Leaves here.
-    pub leaves: Option<(Stage, How)>,
-    /// Tries so often again, as long as it has no final answer.
-    pub retries: u8,
-}
-
-/// A point in the dialogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// After the greeting.
-    Greeting,
-    /// After MAIL.
-    Mail,
-    /// After the recipients.
-    Rcpt,
-    /// Within the message.
-    Data,
-    /// After the end of the message, without waiting for the reply.
-    Dot,
-}
-
-/// How somebody leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum How {
-    /// By closing.
-    Closes,
-    /// By a reset.
-    Resets,
-    /// By doing nothing any more, until the other side has enough of it.
-    Stalls,
-}
-
-/// Who logs in, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
-    /// The login name.
-    pub user: String,
-    /// TLS.
-    pub tls: Tls,
-    /// With a wrong password.
-    pub wrong: bool,
-}
-
-/// How a stream is protected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Tls {
-    /// From its first byte.
-    #[default]
-    Implicit,
-    /// By STARTTLS.
-    Starttls,
-    /// Not at all, which must not work.
-    Clear,
-}
-
-/// Something that an IMAP client does. Messages are meant by their place among those that are there
-/// at that moment, beginning with zero, and around again behind the last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// SELECT
-    Select(String),
-    /// EXAMINE
-    Examine(String),
-    /// FETCH of all that is not known, with the messages.
-    Fetch,
-    /// FETCH of all flags.
-    Flags,
-    /// STORE: add (`true`) or remove a flag.
-    Store(u32, bool, String),
-    /// STORE \Deleted
-    Delete(u32),
-    /// EXPUNGE
-    Expunge,
-    /// UID EXPUNGE of one.
-    UidExpunge(u32),
-    /// UID COPY of one.
-    Copy(u32, String),
-    /// UID MOVE of one.
-    Move(u32, String),
-    /// APPEND of a message of this size.
-    Append(String, u32),
-    /// CREATE
-    Create(String),
-    /// STATUS
-    Status(String),
-    /// SEARCH ALL
-    Search,
-    /// NOOP
-    Noop,
-    /// IDLE for a while.
-    Idle(Duration),
-    /// Nothing for a while.
-    Wait(Duration),
-    /// CLOSE
-    Close,
-    /// UNSELECT
-    Unselect,
-    /// The stream is reset.
-    Vanish,
-}
-
-/// How a host treats our mail.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mood {
-    /// Takes everything.
-    #[default]
-    Accepts,
-    /// Says 4xx at this point.
-    Defers(Stage),
-    /// Says 5xx at this point.
-    Refuses(Stage),
-    /// Goes away at this point.
-    Leaves(Stage, How),
-    /// Defers recipients that it sees for the first time.
-    Greylists,
-    /// Takes the message, and goes away before it says so.
-    LosesReply,
-}
-
-/// What the admin does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Admin {
-    /// Tries all now.
-    Retry,
-    /// Holds all.
-    Hold,
-    /// Lets all go on.
-    Release,
-}
-
-/// What does not work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fault {
-    /// No answer but "unavailable".
-    DirectoryGone,
-    /// Answers come late.
-    DirectorySlow,
-    /// Binds are refused although the password is right.
-    DirectoryDenied,
-    /// Each value comes twice.
-    DirectoryDoubled,
-    /// Answers come after they are given up.
-    DirectoryLate,
-    /// Entries are not there.
-    DirectoryEmpty,
-    /// No space left.
-    DiskFull,
-    /// The next sync fails, once.
-    DiskSyncFails,
-    /// The next sync of a directory fails, once.
-    DiskDirSyncFails,
-    /// Reading fails.
-    DiskReadFails,
-    /// Nothing can be opened.
-    DiskOpenFails,
-    /// Every call fails.
-    DiskBroken,
-    /// Calls take long.
-    DiskSlow,
-    /// SERVFAIL
-    NamesFail,
-    /// No answer.
-    NamesSilent,
-    /// Much latency.
-    NetSlow,
-    /// One byte at a time.
-    NetCuts,
-    /// Streams are reset.
-    NetResets,
-    /// Nothing moves.
-    NetStalls,
-}
+use super::{
+    Act, Admin, Crash, Fault, How, Keep, Login, Mail, Mood, Notify, Ret, Script, Stage, Step, Tls,
+    What,
+};
 
 /// Every fault and its words.
 pub const FAULTS: &[(&str, Fault)] = &[
@@ -250,6 +17,8 @@ pub const FAULTS: &[(&str, Fault)] = &[
     ("directory doubled", Fault::DirectoryDoubled),
     ("directory late", Fault::DirectoryLate),
     ("directory empty", Fault::DirectoryEmpty),
+    ("directory unbound", Fault::DirectoryUnbound),
+    ("directory changed", Fault::DirectoryChanged),
     ("disk full", Fault::DiskFull),
     ("disk sync-fails", Fault::DiskSyncFails),
     ("disk dir-sync-fails", Fault::DiskDirSyncFails),
@@ -259,38 +28,12 @@ pub const FAULTS: &[(&str, Fault)] = &[
     ("disk slow", Fault::DiskSlow),
     ("names fail", Fault::NamesFail),
     ("names silent", Fault::NamesSilent),
+    ("names slow", Fault::NamesSlow),
     ("net slow", Fault::NetSlow),
     ("net cuts", Fault::NetCuts),
     ("net resets", Fault::NetResets),
     ("net stalls", Fault::NetStalls),
 ];
-
-/// The end of a server process, and what of its work outlives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Crash {
-    /// So many more calls of the file system are made.
-    pub calls: u32,
-    /// What is left of what was not synced.
-    pub keep: Keep,
-    /// Until it runs again.
-    pub down: Duration,
-}
-
-/// What a crash leaves of what was not synced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Keep {
-    /// All: only the process died.
-    #[default]
-    All,
-    /// Nothing.
-    Nothing,
-    /// Names of files, not what is in them.
-    Names,
-    /// What is in files, not their names.
-    Data,
-    /// Some, by the seed; appends are torn at any byte.
-    Half,
-}
 
 const KEEPS: &[(&str, Keep)] = &[
     ("all", Keep::All),
@@ -302,6 +45,7 @@ const KEEPS: &[(&str, Keep)] = &[
 
 const STAGES: &[(&str, Stage)] = &[
     ("greeting", Stage::Greeting),
+    ("tls", Stage::Tls),
     ("mail", Stage::Mail),
     ("rcpt", Stage::Rcpt),
     ("data", Stage::Data),
@@ -313,6 +57,8 @@ const HOWS: &[(&str, How)] =
 
 const TLS: &[(&str, Tls)] =
     &[("tls", Tls::Implicit), ("starttls", Tls::Starttls), ("clear", Tls::Clear)];
+
+const RETS: &[(&str, Ret)] = &[("full", Ret::Full), ("headers", Ret::Headers)];
 
 const ADMIN: &[(&str, Admin)] =
     &[("retry", Admin::Retry), ("hold", Admin::Hold), ("release", Admin::Release)];
@@ -394,10 +140,49 @@ impl fmt::Display for Mail {
         if let Some((stage, how)) = &self.leaves {
             write!(f, " {} {}", word(HOWS, how), word(STAGES, stage))?;
         }
-        match self.retries {
-            0 => Ok(()),
-            some => write!(f, " retries {some}"),
+        if self.retries > 0 {
+            write!(f, " retries {}", self.retries)?;
         }
+        if let Some(notify) = &self.notify {
+            write!(f, " notify {notify}")?;
+        }
+        if let Some(ret) = &self.ret {
+            write!(f, " ret {}", word(RETS, ret))?;
+        }
+        let flags = [
+            (self.envid, " envid"),
+            (self.utf8, " utf8"),
+            (self.starttls, " starttls"),
+            (self.trusted, " trusted"),
+        ];
+        flags.iter().filter(|(on, _)| *on).try_for_each(|(_, word)| f.write_str(word))
+    }
+}
+
+impl fmt::Display for Notify {
+    /// As in RCPT, in small letters.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [(self.success, "success"), (self.failure, "failure"), (self.delay, "delay")];
+        let words: Vec<&str> = words.iter().filter(|(on, _)| *on).map(|(_, word)| *word).collect();
+        f.write_str(if words.is_empty() { "never" } else { "" })?;
+        f.write_str(&words.join(","))
+    }
+}
+
+impl FromStr for Notify {
+    type Err = BadLine;
+
+    fn from_str(text: &str) -> Result<Self, BadLine> {
+        let mut notify = Self::default();
+        for word in text.split(',').filter(|_| text != "never") {
+            match word {
+                "success" => notify.success = true,
+                "failure" => notify.failure = true,
+                "delay" => notify.delay = true,
+                _ => return Err(BadLine(text.into())),
+            }
+        }
+        Ok(notify)
     }
 }
 
@@ -421,6 +206,7 @@ impl fmt::Display for Step {
             Self::Noop => f.write_str("noop"),
             Self::Idle(time) => write!(f, "idle {}", Span(*time)),
             Self::Wait(time) => write!(f, "wait {}", Span(*time)),
+            Self::Deaf(time) => write!(f, "deaf {}", Span(*time)),
             Self::Close => f.write_str("close"),
             Self::Unselect => f.write_str("unselect"),
             Self::Vanish => f.write_str("vanish"),
@@ -580,6 +366,16 @@ impl<'a> Words<'a> {
         if self.take("retries").is_some() {
             mail.retries = self.number()?;
         }
+        if self.take("notify").is_some() {
+            mail.notify = Some(self.next()?.parse().ok()?);
+        }
+        if self.take("ret").is_some() {
+            mail.ret = Some(self.one_of(RETS)?);
+        }
+        mail.envid = self.take("envid").is_some();
+        mail.utf8 = self.take("utf8").is_some();
+        mail.starttls = self.take("starttls").is_some();
+        mail.trusted = self.take("trusted").is_some();
         Some(mail)
     }
 
@@ -634,6 +430,7 @@ fn step(text: &str) -> Option<Step> {
         "noop" => Step::Noop,
         "idle" => Step::Idle(words.span()?),
         "wait" => Step::Wait(words.span()?),
+        "deaf" => Step::Deaf(words.span()?),
         "close" => Step::Close,
         "unselect" => Step::Unselect,
         "vanish" => Step::Vanish,
@@ -653,8 +450,10 @@ seed 1234
 5s submit mail000 starttls mail000@example.com -> bob@remote.test size 1
 5s submit mail000 tls wrong mail000@example.com -> bob@remote.test size 1 closes dot
 6s imap mail000 tls: select INBOX; fetch; flags; store 1 +\\Seen; store 0 -$Label1; delete 2
+2s mx a@far.test -> bob@remote.test size 10 notify success,delay ret headers envid trusted
+2s mx a@far.test -> bob@remote.test size 10 stalls tls notify never ret full utf8 starttls
 6s imap mail000 clear: expunge; uidexpunge 1; copy 0 Trash; move 0 Trash; append INBOX 200; noop
-6s imap mail000 starttls: create A; status A; search; idle 2s; wait 10ms; close; unselect; vanish
+6s imap mail000 starttls: create A; status A; search; idle 2s; wait 10ms; close; unselect; deaf 9s; vanish
 6s imap mail000 tls wrong: examine INBOX
 6s auth mail000 clear wrong
 7s remote mx1.remote.test accepts
