@@ -476,3 +476,37 @@ fn a_crash_after_any_call_breaks_no_promise() {
         }
     }
 }
+
+/// What could not be moved to `cur/` is removed from `new/`.
+#[test]
+fn what_was_moved_away_from_new_does_not_come_back() {
+    let mut stayed = 0;
+    for at in 1..80 {
+        let fs = SimFs::new();
+        let mut server = Server::start(&fs, 0);
+        server.deliver("d0").unwrap();
+        server.look("INBOX").unwrap();
+        let create = waypost_imap::server::FolderChange::Create("Work".into());
+        server.store.manage(&server.home, &create).unwrap();
+        server.deliver("d1").unwrap();
+        {
+            let mut disk = lock(&fs.0);
+            disk.calls = 0;
+            disk.faults = at..at + 1;
+        }
+        let Ok(open) = server.store.open(&server.home, "INBOX", true) else { continue };
+        lock(&fs.0).faults = 0..0;
+        let new = Path::new(&*server.home.path).join("new");
+        let is_new = lock(&fs.0).seen.keys().any(|path| path.parent() == Some(&new));
+        if !is_new || open.messages.len() < 2 {
+            continue;
+        }
+        stayed += 1;
+        server.store.copy(open.handle, &[2], "Work", true).unwrap();
+        lock(&fs.0).crash(Survives::Synced);
+        let mut server = Server::start(&fs, 3600);
+        assert_eq!(server.look("INBOX").unwrap(), ["d0"]);
+        assert_eq!(server.look("Work").unwrap(), ["d1"]);
+    }
+    assert!(stayed > 0);
+}

@@ -223,6 +223,7 @@ impl Store {
     ) -> Result<Vec<u32>, Error> {
         let mut missing = Vec::new();
         let mut removed = Vec::new();
+        let mut in_new = false;
         let mut failed = None;
         if uids.is_empty() {
             return Ok(missing);
@@ -233,7 +234,10 @@ impl Store {
             let (dir, file_name) = state.file(&state.records[at]);
             let path = inside(&mailbox.dir, dir.name(), &file_name);
             match self.inner.fs.unlink(&path) {
-                Ok(()) => removed.push(at),
+                Ok(()) => {
+                    removed.push(at);
+                    in_new |= dir == Dir::New;
+                }
                 Err(error) if is_absent(&error) => missing.push(uid),
                 Err(error) => {
                     failed = Some(Error::io("unlink", &path, &error));
@@ -245,7 +249,11 @@ impl Store {
         if !removed.is_empty() {
             self.note_own_change(mailbox, state, Dir::Cur);
             // What was told to be gone does not come back after a power cut.
-            self.sync_dir(&mailbox.dir.join("cur"))?;
+            let synced = self.sync_dir(&mailbox.dir.join("cur"));
+            if in_new {
+                self.sync_dir(&mailbox.dir.join("new"))?;
+            }
+            synced?;
         }
         failed.map_or(Ok(missing), Err)
     }
