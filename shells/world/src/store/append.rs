@@ -60,8 +60,7 @@ impl Store {
         let dir = folder_dir(home, &folder);
         let create = || self.create_tmp(&dir);
         let mut created = self.as_user(home, create)?;
-        if matches!(created, Err(Error::Absent)) && folder.is_inbox() {
-            self.make_maildir(home)?;
+        if matches!(created, Err(Error::Absent)) && self.complete(home, &folder)? {
             created = self.as_user(home, create)?;
         }
         let (path, file) = created?;

@@ -11,7 +11,7 @@ use waypost_mail::MailHome;
 use waypost_maildir::name;
 
 use super::Store;
-use super::error::{Error, Tried};
+use super::error::{Error, Tried, is_absent};
 use super::home::{inside, top};
 use super::line_ends::LineEnds;
 use crate::fs::File;
@@ -184,7 +184,13 @@ impl Tmp {
 
     fn move_to_new(&mut self, store: &Store) -> Result<(), Error> {
         let path = inside(top(&self.home), "new", self.name.as_bytes());
-        store.inner.fs.rename(&self.path, &path).tried("rename", &path)?;
+        let mut renamed = store.inner.fs.rename(&self.path, &path);
+        if renamed.as_ref().is_err_and(is_absent) {
+            // A crash while the Maildir was made may have left `tmp/` and not `new/`.
+            store.make_subdirs(top(&self.home))?;
+            renamed = store.inner.fs.rename(&self.path, &path);
+        }
+        renamed.tried("rename", &path)?;
         // Should a later step fail, this is what has to go: it may or may not survive a crash, and the
         // sender is told to try again.
         self.path = path;
@@ -277,6 +283,19 @@ mod tests {
             assert_eq!(std::fs::metadata(&file).unwrap().nlink(), 1);
             assert!(std::fs::read_to_string(file).unwrap().contains(&home.uid.to_string()));
         }
+    }
+
+    #[test]
+    fn what_is_missing_in_a_maildir_is_made() {
+        let place = Place::new();
+        for missing in ["tmp", "new", "cur"] {
+            deliver(&place, vec![place.mail000()])[0].as_ref().unwrap();
+            std::fs::remove_dir_all(place.at(missing)).unwrap();
+            deliver(&place, vec![place.mail000()])[0].as_ref().unwrap();
+            assert!(place.names("tmp").is_empty(), "{missing}");
+        }
+        assert_eq!(place.names("new").len(), 3);
+        assert!(place.store.open(&place.mail000(), "INBOX", true).is_ok());
     }
 
     #[test]

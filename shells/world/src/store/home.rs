@@ -4,10 +4,13 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use waypost_mail::MailHome;
+use waypost_maildir::Folder;
 use waypost_maildir::layout::SUBDIRS;
 
 use super::Store;
 use super::error::{Error, Tried, is_absent};
+use super::open::folder_dir;
+use crate::fs::Kind;
 
 /// For directories that hold mail.
 pub(crate) const DIR_MODE: u32 = 0o700;
@@ -56,6 +59,20 @@ impl Store {
             }
         }
         self.as_user(home, || self.make_subdirs(top))?
+    }
+
+    /// Makes what a folder needs: for INBOX everything, for another one what is missing in its directory,
+    /// as a crash leaves it that came while it was made. False when that is not there.
+    pub(crate) fn complete(&self, home: &MailHome, folder: &Folder) -> Result<bool, Error> {
+        if folder.is_inbox() {
+            return self.make_maildir(home).map(|()| true);
+        }
+        let dir = folder_dir(home, folder);
+        self.as_user(home, || match self.inner.fs.stat(&dir) {
+            Ok(stat) if stat.kind == Kind::Dir => self.make_subdirs(&dir).map(|()| true),
+            Err(error) if !is_absent(&error) => Err(Error::io("stat", &dir, &error)),
+            _ => Ok(false),
+        })?
     }
 
     /// Makes `cur`, `new` and `tmp` in a folder, as the user.

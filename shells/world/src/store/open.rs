@@ -136,8 +136,9 @@ impl Store {
         lock(&self.inner.sessions).get(&handle.0).cloned().ok_or(Error::Gone)
     }
 
-    /// Does something with a mailbox by name, as its user. INBOX is made when it is missing; a mailbox
-    /// that is another one than we knew is taken up anew, and `work` done again.
+    /// Does something with a mailbox by name, as its user. INBOX is made when it is missing, and another
+    /// folder when that was begun; a mailbox that is another one than we knew is taken up anew, and `work`
+    /// done again.
     pub(crate) fn with_folder<T>(
         &self,
         home: &MailHome,
@@ -148,7 +149,17 @@ impl Store {
         loop {
             self.settle_above(home)?;
             let mailbox = self.mailbox(home, folder);
-            let result = self.as_user(home, || work(&mailbox, &mut lock(&mailbox.state)))?;
+            let mut result = self.as_user(home, || work(&mailbox, &mut lock(&mailbox.state)))?;
+            if matches!(result, Err(Error::Absent)) && !last {
+                match self.complete(home, folder) {
+                    Ok(true) => {
+                        last = true;
+                        continue;
+                    }
+                    Ok(false) => {}
+                    Err(error) => result = Err(error),
+                }
+            }
             match result {
                 Err(Error::Gone) => {
                     self.forget_gone(&mailbox);
@@ -156,7 +167,6 @@ impl Store {
                         return Err(Error::Gone);
                     }
                 }
-                Err(Error::Absent) if folder.is_inbox() && !last => self.make_maildir(home)?,
                 Err(error) => {
                     self.forget_unread(&mailbox);
                     return Err(error);

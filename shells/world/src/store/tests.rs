@@ -656,6 +656,30 @@ fn sessions_are_told_of_changes() {
     assert_eq!(heard.try_recv(), Ok(opened.handle));
 }
 
+/// CREATE makes a directory first: a crash behind that must not leave a name that can neither be used nor made.
+#[test]
+fn a_folder_that_was_begun_is_finished() {
+    for there in [&[][..], &["cur"], &["cur", "new"], &["tmp"]] {
+        let place = Place::with_maildir();
+        let begin = |name: &str| {
+            for sub in [""].iter().chain(there) {
+                let dir = place.at(&format!(".{name}")).join(sub);
+                place.foreign(|| std::fs::create_dir_all(dir).unwrap());
+            }
+        };
+        begin("a");
+        begin("b");
+        begin("c");
+        assert_eq!(place.manage(FolderChange::Create("a".into())), Err(Error::Exists));
+        assert_eq!(place.counts("a").messages, 0);
+        place.append("b", system(0), None).unwrap();
+        assert_eq!(place.open("b").uids(), [1]);
+        assert_eq!(place.open("c").uids(), []);
+        let absent = place.store.open(&place.mail000(), "d", true);
+        assert_eq!(absent.err(), Some(Error::Absent));
+    }
+}
+
 #[test]
 fn a_mailbox_that_is_in_use_stays_the_one_object() {
     let place = Place::with_maildir();
