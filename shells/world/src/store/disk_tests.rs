@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use waypost_imap::server::{Flags, FolderChange, StoreHow};
 
 use super::Error;
+use super::mailbox::Mailboxes;
 use super::testing::{NOON, Place};
 use super::tests::{added, keywords, system};
 
@@ -140,7 +141,7 @@ fn a_list_that_found_no_room_hides_no_mail() {
         let counted = place.store.status(&place.mail000(), "INBOX", false).unwrap();
         began += usize::from(counted.messages == 2);
         // The mailbox is forgotten meanwhile.
-        crate::lock(&place.store.inner.mailboxes).clear();
+        *crate::lock(&place.store.inner.mailboxes) = Mailboxes::default();
         place.faults.full();
         let opened = place.store.open(&place.mail000(), "INBOX", true).unwrap();
         assert_eq!(opened.messages[0].uid, 1, "room for {calls} calls");

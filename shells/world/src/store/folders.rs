@@ -196,7 +196,7 @@ impl Store {
         }
         let top = top(home);
         let mailbox = self.mailbox(home, &Folder::inbox());
-        self.as_user(home, || {
+        let subscribed = self.as_user(home, || {
             // One at a time in this process; the lock file, which is Dovecot's, for other programs.
             let _state = lock(&mailbox.state);
             let _lock = self.lock_file(top.join("subscriptions.lock"))?;
@@ -208,7 +208,9 @@ impl Store {
             }
             let path = top.join(subscriptions::FILE);
             self.replace(&path, &top.join("subscriptions.tmp"), subscriptions.print().as_bytes())
-        })?
+        });
+        self.leave(mailbox);
+        subscribed?
     }
 
     /// All folders there are, INBOX among them. As the user.

@@ -47,7 +47,7 @@ mod uidlist;
 mod unsure;
 mod watch;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,7 +69,7 @@ use crate::process::Process;
 use append::Upload;
 use error::is_absent;
 use home::{FILE_MODE, inside};
-use mailbox::Mailbox;
+use mailbox::Mailboxes;
 use open::Session;
 use read::Structures;
 use watch::Watcher;
@@ -89,7 +89,7 @@ struct Inner {
     process: Process,
     /// As Dovecot's locks have it.
     raw_host: String,
-    mailboxes: Mutex<HashMap<PathBuf, Arc<Mailbox>>>,
+    mailboxes: Mutex<Mailboxes>,
     sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
     uploads: Mutex<BTreeMap<u64, Arc<Mutex<Upload>>>>,
     handles: AtomicU64,
@@ -187,9 +187,10 @@ impl Store {
 
     /// Tells sessions that a message has come into `new/`.
     fn delivered(&self, folder: &Path) {
-        let mailbox = lock(&self.inner.mailboxes).get(folder).cloned();
+        let mailbox = lock(&self.inner.mailboxes).find(folder);
         if let Some(mailbox) = mailbox {
             mailbox.notify();
+            self.leave(mailbox);
         }
     }
 

@@ -15,9 +15,6 @@ use super::mailbox::Mailbox;
 use super::state::State;
 use crate::lock;
 
-/// Mailboxes that are kept in memory although no session has them open.
-const IDLE_MAILBOXES: usize = 64;
-
 /// A mailbox as one session has it open.
 pub(crate) struct Session {
     pub(crate) mailbox: Arc<Mailbox>,
@@ -77,8 +74,9 @@ impl Store {
         if let Some(session) = session {
             self.unwatch(&session.mailbox, handle);
             lock(&session.mailbox.state).detach(handle.0);
+            let mailbox = Arc::clone(&session.mailbox);
             drop(session);
-            self.trim();
+            self.leave(mailbox);
         }
     }
 
@@ -94,7 +92,7 @@ impl Store {
         size: bool,
     ) -> Result<imap::Counts, Error> {
         let folder = Folder::parse(mailbox)?;
-        let counts = self.with_folder(home, &folder, |mailbox, state| {
+        self.with_folder(home, &folder, |mailbox, state| {
             self.look(mailbox, state, false)?;
             let count = |with: fn(&super::state::Record) -> bool| {
                 narrow(state.records.iter().filter(|record| with(record)).count())
@@ -108,9 +106,7 @@ impl Store {
                 uid_validity: state.uid_validity,
                 size: if size { self.total_size(mailbox, state)? } else { 0 },
             })
-        });
-        self.trim();
-        counts
+        })
     }
 
     /// Does something with an open mailbox, as its user.
@@ -149,7 +145,8 @@ impl Store {
         loop {
             self.settle_above(home)?;
             let mailbox = self.mailbox(home, folder);
-            let mut result = self.as_user(home, || work(&mailbox, &mut lock(&mailbox.state)))?;
+            let result = self.as_user(home, || work(&mailbox, &mut lock(&mailbox.state)));
+            let mut result = result.and_then(|result| result);
             if matches!(result, Err(Error::Absent)) && !last {
                 match self.complete(home, folder) {
                     Ok(true) => {
@@ -168,62 +165,45 @@ impl Store {
                     }
                 }
                 Err(error) => {
-                    self.forget_unread(&mailbox);
+                    self.forget_unread(mailbox);
                     return Err(error);
                 }
-                Ok(done) => return Ok(done),
+                Ok(done) => {
+                    self.leave(mailbox);
+                    return Ok(done);
+                }
             }
             last = true;
         }
     }
 
-    /// The one object for this mailbox.
+    /// The one object for this mailbox. [`leave`](Self::leave) it in the end.
     pub(crate) fn mailbox(&self, home: &MailHome, folder: &Folder) -> Arc<Mailbox> {
-        let dir = folder_dir(home, folder);
-        let mut mailboxes = lock(&self.inner.mailboxes);
-        let make = || Arc::new(Mailbox::new(home.clone(), dir.clone()));
-        mailboxes.entry(dir.clone()).or_insert_with(make).clone()
+        lock(&self.inner.mailboxes).find_or_make(home, folder_dir(home, folder))
+    }
+
+    /// A mailbox that nobody uses is kept for a while.
+    pub(crate) fn leave(&self, mailbox: Arc<Mailbox>) {
+        let dropped = lock(&self.inner.mailboxes).leave(mailbox);
+        // Not while the table is locked: there may be much in it.
+        drop(dropped);
     }
 
     /// Takes a mailbox that is gone out of the table: what stands there now is another one.
     pub(crate) fn forget_gone(&self, mailbox: &Arc<Mailbox>) {
-        let mut mailboxes = lock(&self.inner.mailboxes);
-        if mailboxes.get(&mailbox.dir).is_some_and(|known| Arc::ptr_eq(known, mailbox)) {
-            mailboxes.remove(&mailbox.dir);
-        }
+        lock(&self.inner.mailboxes).forget(mailbox);
     }
 
     /// Takes a mailbox that could not be read out of the table, unless somebody else works with it: two
     /// objects of one mailbox would break each other's lock on the disk, and give out uids twice.
-    fn forget_unread(&self, mailbox: &Arc<Mailbox>) {
+    fn forget_unread(&self, mailbox: Arc<Mailbox>) {
         let mut mailboxes = lock(&self.inner.mailboxes);
-        // The table's and the caller's; no other can come while the table is locked.
-        if Arc::strong_count(mailbox) == 2
-            && mailboxes.get(&mailbox.dir).is_some_and(|known| Arc::ptr_eq(known, mailbox))
-            && !lock(&mailbox.state).loaded
-        {
-            mailboxes.remove(&mailbox.dir);
+        if mailboxes.is_ours_alone(&mailbox) && !lock(&mailbox.state).loaded {
+            mailboxes.forget(&mailbox);
+            return;
         }
-    }
-
-    /// Keeps the number of mailboxes that nobody has open within its limit.
-    fn trim(&self) {
-        let mut mailboxes = lock(&self.inner.mailboxes);
-        let idle = |mailbox: &Arc<Mailbox>| Arc::strong_count(mailbox) == 1;
-        let mut excess = mailboxes
-            .values()
-            .filter(|mailbox| idle(mailbox))
-            .count()
-            .saturating_sub(IDLE_MAILBOXES);
-        if excess > 0 {
-            // A few more, so that this is not done each time.
-            excess += IDLE_MAILBOXES / 4;
-            mailboxes.retain(|_, mailbox| {
-                let drop = excess > 0 && idle(mailbox);
-                excess -= usize::from(drop);
-                !drop
-            });
-        }
+        drop(mailboxes);
+        self.leave(mailbox);
     }
 }
 

@@ -697,7 +697,35 @@ fn a_mailbox_that_is_in_use_stays_the_one_object() {
     let failed = place.store.with_folder(&place.mail000(), &folder, |_, _| {
         Err::<(), _>(Error::Unavailable("for now".to_owned()))
     });
-    assert!(failed.is_err() && crate::lock(&place.store.inner.mailboxes).is_empty());
+    assert!(failed.is_err() && crate::lock(&place.store.inner.mailboxes).len() == 0);
+}
+
+/// However they were used; and what was used last is found again as it was.
+#[test]
+fn few_mailboxes_are_kept_that_nobody_uses() {
+    let place = Place::with_maildir();
+    let used: [fn(&Place, &str); 3] = [
+        |place, name| drop(place.append(name, system(0), None).unwrap()),
+        |place, name| drop(place.counts(name)),
+        |place, name| drop(place.open(name)),
+    ];
+    let known = |name: &str| {
+        let dir = place.at(&format!(".{name}"));
+        crate::lock(&place.store.inner.mailboxes).find(&dir).is_some()
+    };
+    place.create("open");
+    let session = place.open("open");
+    for n in 0..100 {
+        let name = format!("a{n}");
+        place.create(&name);
+        used[n % 3](&place, &name);
+        assert!(known(&name), "{name}");
+        place.counts("a0");
+    }
+    assert!(known("a0") && known("open") && known("a99") && known("a50") && !known("a30"));
+    assert_eq!(crate::lock(&place.store.inner.mailboxes).len(), 64 + 1);
+    drop(session);
+    assert_eq!(crate::lock(&place.store.inner.mailboxes).len(), 64);
 }
 
 #[test]
