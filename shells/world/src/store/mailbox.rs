@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
 
+use nix::sys::inotify::WatchDescriptor;
 use waypost_imap::server as imap;
 use waypost_mail::MailHome;
 
@@ -20,12 +21,20 @@ pub(crate) struct Mailbox {
     pub(crate) state: Mutex<State>,
     /// Sessions to be told of changes.
     pub(crate) watchers: Mutex<Vec<(imap::Handle, Told)>>,
+    /// For them, on the disk.
+    pub(crate) watches: Mutex<Vec<WatchDescriptor>>,
 }
 
 impl Mailbox {
     /// A mailbox that has not been looked at yet.
     pub(crate) fn new(home: MailHome, dir: PathBuf) -> Self {
-        Self { home, dir, state: Mutex::default(), watchers: Mutex::default() }
+        Self {
+            home,
+            dir,
+            state: Mutex::default(),
+            watchers: Mutex::default(),
+            watches: Mutex::default(),
+        }
     }
 }
 

@@ -704,11 +704,11 @@ fn a_mailbox_that_is_in_use_stays_the_one_object() {
 #[test]
 fn few_mailboxes_are_kept_that_nobody_uses() {
     let place = Place::with_maildir();
-    let used: [fn(&Place, &str); 3] = [
-        |place, name| drop(place.append(name, system(0), None).unwrap()),
-        |place, name| drop(place.counts(name)),
-        |place, name| drop(place.open(name)),
-    ];
+    let used = |n: usize, name: &str| match n % 3 {
+        0 => assert!(place.append(name, system(0), None).is_ok()),
+        1 => assert_eq!(place.counts(name).messages, 0),
+        _ => assert!(place.open(name).uids().is_empty()),
+    };
     let known = |name: &str| {
         let dir = place.at(&format!(".{name}"));
         crate::lock(&place.store.inner.mailboxes).find(&dir).is_some()
@@ -718,7 +718,7 @@ fn few_mailboxes_are_kept_that_nobody_uses() {
     for n in 0..100 {
         let name = format!("a{n}");
         place.create(&name);
-        used[n % 3](&place, &name);
+        used(n, &name);
         assert!(known(&name), "{name}");
         place.counts("a0");
     }
@@ -726,6 +726,38 @@ fn few_mailboxes_are_kept_that_nobody_uses() {
     assert_eq!(crate::lock(&place.store.inner.mailboxes).len(), 64 + 1);
     drop(session);
     assert_eq!(crate::lock(&place.store.inner.mailboxes).len(), 64);
+}
+
+/// A folder that is renamed takes its watch along; who watched it by its old name ends only his own.
+#[test]
+fn a_watch_belongs_to_who_watched_last() {
+    let place = Place::with_maildir();
+    let fs = crate::fs::RealFs::new([place.dir.path().join("home/mail")]).unwrap();
+    place.store.watch_disk(&fs).unwrap();
+    let (told, heard) = mpsc::channel();
+    let told: super::Told =
+        std::sync::Arc::new(move |handle| told.send(handle).unwrap_or_default());
+    let quiet: super::Told = std::sync::Arc::new(|_| {});
+    place.create("a");
+    let old = place.open("a");
+    place.store.watch(old.opened.handle, Some(quiet)).unwrap();
+    let mailbox = place.store.session(old.opened.handle).unwrap().mailbox.clone();
+    assert_eq!(crate::lock(&mailbox.watches).len(), 2);
+    place.manage(FolderChange::Rename("a".into(), "b".into())).unwrap();
+    let new = place.open("b");
+    for _ in 0..2 {
+        place.store.watch(new.opened.handle, Some(told.clone())).unwrap();
+    }
+    drop(old);
+    assert_eq!(crate::lock(&mailbox.watches).len(), 0);
+    let mailbox = place.store.session(new.opened.handle).unwrap().mailbox.clone();
+    assert_eq!(crate::lock(&mailbox.watches).len(), 2);
+    place.foreign(|| std::fs::write(place.at(".b/new/9.a.h"), "x").unwrap());
+    assert_eq!(heard.recv_timeout(Duration::from_secs(10)), Ok(new.opened.handle));
+    let watched = place.store.inner.watcher.get().unwrap();
+    assert_eq!(watched.count(), 2);
+    place.store.watch(new.opened.handle, None).unwrap();
+    assert_eq!(watched.count(), 0);
 }
 
 #[test]

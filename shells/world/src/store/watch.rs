@@ -138,6 +138,11 @@ impl Watcher {
             let mut watches = lock(&self.shared.watches);
             let watch = self.shared.inotify.add_watch(Path::new(&path), flags)?;
             watches.insert(watch, Arc::downgrade(mailbox));
+            // The same one again for a directory that is watched already.
+            let mut own = lock(&mailbox.watches);
+            if !own.contains(&watch) {
+                own.push(watch);
+            }
         }
         Ok(())
     }
@@ -149,14 +154,22 @@ impl Watcher {
         if !lock(&mailbox.watchers).is_empty() {
             return;
         }
-        watches.retain(|watch, of| {
-            let keep = of.upgrade().is_some_and(|of| !Arc::ptr_eq(&of, mailbox));
-            if !keep {
+        for watch in std::mem::take(&mut *lock(&mailbox.watches)) {
+            // A directory that is another mailbox's by now keeps its watch.
+            if watches.get(&watch).is_some_and(|of| of.as_ptr() == Arc::as_ptr(mailbox)) {
+                watches.remove(&watch);
                 // It is gone already when the directory is.
-                let _ = self.shared.inotify.rm_watch(*watch);
+                let _ = self.shared.inotify.rm_watch(watch);
             }
-            keep
-        });
+        }
+    }
+}
+
+#[cfg(test)]
+impl Watcher {
+    /// How many directories are watched.
+    pub(crate) fn count(&self) -> usize {
+        lock(&self.shared.watches).len()
     }
 }
 
