@@ -123,8 +123,9 @@ impl Letter {
             report: id,
             postmaster: self.postmaster,
         });
-        self.due.keep(Reported::Done);
+        // First: with the answer the message may go, and the queue must not look empty in between.
         self.world.queue.submit(entry, How::Now);
+        self.due.keep(Reported::Done);
     }
 
     fn entry(&self, verdict: Verdict) -> Entry {
