@@ -9,7 +9,7 @@ use std::path::Path;
 
 use listenfd::ListenFd;
 use nix::unistd::{Gid, Group, Uid, User, chown};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use waypost_config::{AuthSocket, Listen};
 
 /// What is spoken on a port.
@@ -80,11 +80,39 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+/// Where a socket from systemd listens.
+struct Place {
+    local: SocketAddr,
+    /// It takes IPv4 as well as IPv6.
+    dual: bool,
+}
+
+impl Place {
+    fn of(socket: &TcpListener) -> io::Result<Self> {
+        let local = socket.local_addr()?;
+        let dual = local.is_ipv6() && !SockRef::from(socket).only_v6()?;
+        Ok(Self { local, dual })
+    }
+
+    /// It is for all addresses of a port, and this is one of them.
+    fn has(&self, address: &SocketAddr) -> bool {
+        self.local.ip().is_unspecified()
+            && self.local.port() == address.port()
+            && (self.dual || self.local.is_ipv4() == address.is_ipv4())
+    }
+}
+
 /// Opens all sockets of `[listen]`. Sockets from systemd (socket activation) are used where their
-/// address fits; one for all addresses of a port stands for every line with that port.
+/// address fits; one for all addresses of a port stands for every line with one of these.
 pub(crate) fn open(listen: &Listen) -> Result<Vec<(Service, Listening)>, ListenError> {
-    let mut handed = handed_over()?;
-    let mut covered = Vec::new();
+    open_with(listen, handed_over()?)
+}
+
+fn open_with(
+    listen: &Listen,
+    mut handed: Vec<(Place, TcpListener)>,
+) -> Result<Vec<(Service, Listening)>, ListenError> {
+    let mut taken: Vec<Place> = Vec::new();
     let mut sockets = Vec::new();
     for (service, addresses) in [
         (Service::Smtp, &listen.smtp),
@@ -94,16 +122,15 @@ pub(crate) fn open(listen: &Listen) -> Result<Vec<(Service, Listening)>, ListenE
         (Service::Imap, &listen.imap),
     ] {
         for address in addresses {
-            let exact = handed.iter().position(|(local, _)| local == address);
-            let any = handed.iter().position(|(local, _)| {
-                local.port() == address.port() && local.ip().is_unspecified()
-            });
+            let exact = handed.iter().position(|(place, _)| place.local == *address);
+            let any = handed.iter().position(|(place, _)| place.has(address));
             let socket = match exact.or(any) {
                 Some(at) => {
-                    covered.push(address.port());
-                    handed.swap_remove(at).1
+                    let (place, socket) = handed.swap_remove(at);
+                    taken.push(place);
+                    socket
                 }
-                None if covered.contains(&address.port()) => continue,
+                None if taken.iter().any(|place| place.has(address)) => continue,
                 None => bind(*address).map_err(|error| ListenError::Bind {
                     service: service.name(),
                     address: address.to_string(),
@@ -114,18 +141,18 @@ pub(crate) fn open(listen: &Listen) -> Result<Vec<(Service, Listening)>, ListenE
         }
     }
     match handed.first() {
-        Some((address, _)) => Err(ListenError::Unexpected(*address)),
+        Some((place, _)) => Err(ListenError::Unexpected(place.local)),
         None => Ok(sockets),
     }
 }
 
-fn handed_over() -> Result<Vec<(SocketAddr, TcpListener)>, ListenError> {
+fn handed_over() -> Result<Vec<(Place, TcpListener)>, ListenError> {
     let mut from = ListenFd::from_env();
     let mut handed = Vec::new();
     for at in 0..from.len() {
         if let Some(socket) = from.take_tcp_listener(at).map_err(ListenError::Handed)? {
             socket.set_nonblocking(true).map_err(ListenError::Handed)?;
-            handed.push((socket.local_addr().map_err(ListenError::Handed)?, socket));
+            handed.push((Place::of(&socket).map_err(ListenError::Handed)?, socket));
         }
     }
     Ok(handed)
@@ -199,6 +226,67 @@ mod tests {
             Ok(v6) => assert_eq!(v6.local_addr().unwrap().port(), port),
             Err(error) => assert_ne!(error.kind(), io::ErrorKind::AddrInUse),
         }
+    }
+
+    /// Where it listens, for these lines and with these sockets from systemd.
+    fn opened(lines: &[SocketAddr], handed: Vec<TcpListener>) -> Vec<SocketAddr> {
+        let none = Vec::new;
+        let listen = Listen {
+            smtp: lines.to_vec(),
+            submission: none(),
+            submissions: none(),
+            imaps: none(),
+            imap: none(),
+        };
+        let handed = handed.into_iter().map(|it| (Place::of(&it).unwrap(), it)).collect();
+        let sockets = open_with(&listen, handed).unwrap();
+        let mut at: Vec<_> = sockets
+            .iter()
+            .map(|(_, socket)| match socket {
+                Listening::Tcp(socket) => socket.local_addr().unwrap(),
+                Listening::Unix(_) => panic!("no unix socket was asked for"),
+            })
+            .collect();
+        at.sort();
+        at
+    }
+
+    #[test]
+    fn a_socket_from_systemd_stands_for_its_own_addresses_only() {
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let one = first.local_addr().unwrap();
+        assert_eq!(opened(&[one, two_of(one)], vec![first]), [one, two_of(one)]);
+        // One for all addresses.
+        let all = bind("0.0.0.0:0".parse().unwrap()).unwrap();
+        let at = all.local_addr().unwrap();
+        let one = SocketAddr::from(([127, 0, 0, 1], at.port()));
+        assert_eq!(opened(&[one, two_of(at), at], vec![all]), [at]);
+    }
+
+    /// Another address of the same port.
+    fn two_of(at: SocketAddr) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 2], at.port()))
+    }
+
+    #[test]
+    fn a_socket_from_systemd_stands_for_its_family() {
+        let six = |at: SocketAddr| SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, at.port()));
+        let v4 = bind("0.0.0.0:0".parse().unwrap()).unwrap();
+        let at = v4.local_addr().unwrap();
+        if let Err(error) = bind(six(at)) {
+            // There is no IPv6 here.
+            return assert_ne!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+        assert_eq!(opened(&[at, six(at)], vec![v4]), [at, six(at)]);
+        // `ListenStream=25` is for both.
+        let both = Socket::new(Domain::IPV6, Type::STREAM, None).unwrap();
+        both.set_only_v6(false).unwrap();
+        both.bind(&six(SocketAddr::from(([0; 4], 0))).into()).unwrap();
+        both.listen(1).unwrap();
+        let both = TcpListener::from(both);
+        let at = both.local_addr().unwrap();
+        let v4 = SocketAddr::from(([0, 0, 0, 0], at.port()));
+        assert_eq!(opened(&[v4, at], vec![both]), [at]);
     }
 
     #[test]
