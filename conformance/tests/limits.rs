@@ -18,6 +18,7 @@ type Check = fn(Shell) -> Result<(), String>;
 
 const CHECKS: &[(&str, Check)] = &[
     ("connections in all and of one address", connections),
+    ("connections that are over and stay open", lingering),
     ("a command byte by byte", slow_command),
     ("a message byte by byte", slow_message),
     ("a login byte by byte", slow_login),
@@ -102,6 +103,34 @@ fn connections(shell: Shell) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Who is sent away and does not go keeps its place for as long as it is waited for.
+fn lingering(shell: Shell) -> Result<(), String> {
+    let (_daemon, stage) = start(shell, &[])?;
+    // On a busy machine that time may be over before the last one comes.
+    for _ in 0..5 {
+        let from = fresh_address();
+        let mut over = Vec::new();
+        for _ in 0..3 {
+            let mut client = dial(stage.smtp, from)?;
+            client.send(b"EHLO client.example.net\r\nSTARTTLS\r\nNOOP\r\n").map_err(text)?;
+            while matches!(client.line().map_err(text)?, Heard::Line(_)) {}
+            over.push(client);
+        }
+        let mut next = Smtp { client: dial(stage.smtp, from)? };
+        if next.hear()?.starts_with("421 4.7.0 ") {
+            drop(over);
+            let started = Instant::now();
+            while !(Smtp { client: dial(stage.smtp, from)? }).hear()?.starts_with("220 ") {
+                if started.elapsed() > SOON {
+                    return Err("a place that is free again is not given".into());
+                }
+            }
+            return Ok(());
+        }
+    }
+    Err("connections that are still open take no places".into())
 }
 
 /// A connection to write to slowly; its reads wait as long as its writes shall.

@@ -95,7 +95,7 @@ impl Stream {
                 if !self.drive(&mut **session, timer, waker) {
                     return;
                 }
-                let next = match session.lingers() {
+                let next = match session.linger() {
                     true => Near::Lingering,
                     false => Near::Closed,
                 };

@@ -28,7 +28,10 @@ pub(crate) enum Phase {
     Opens(Box<Dial>, Time),
     Talks(Box<dyn Session>),
     /// The session has ended; what the peer still sends is read off until then.
-    Lingers(Time),
+    Lingers {
+        until: Time,
+        _session: Box<dyn Session>,
+    },
     Over,
 }
 
@@ -45,7 +48,7 @@ impl Connection {
     /// When it wants a turn even if nothing happens.
     pub(crate) fn deadline(&self) -> Option<Time> {
         match &self.phase {
-            Phase::Opens(_, until) | Phase::Lingers(until) => Some(*until),
+            Phase::Opens(_, until) | Phase::Lingers { until, .. } => Some(*until),
             Phase::Talks(session) => session.deadline(),
             Phase::Over => None,
         }
@@ -74,8 +77,8 @@ impl Connection {
                         turn => turn,
                     }
                 }
-                Phase::Lingers(until) if *until <= server.now() => Turn::Ends,
-                Phase::Lingers(_) => match self.stream.read(buffer) {
+                Phase::Lingers { until, .. } if *until <= server.now() => Turn::Ends,
+                Phase::Lingers { .. } => match self.stream.read(buffer) {
                     Some(Ok(bytes)) if !bytes.is_empty() => Turn::Busy,
                     Some(_) => Turn::Ends,
                     None => Turn::Waits,
@@ -117,16 +120,15 @@ impl Connection {
 
     /// The session is over.
     fn close(&mut self, server: &Server) -> Turn {
-        let Phase::Talks(session) = mem::replace(&mut self.phase, Phase::Over) else {
+        let Phase::Talks(mut session) = mem::replace(&mut self.phase, Phase::Over) else {
             return Turn::Ends;
         };
-        let lingers = session.lingers();
-        drop(session);
         self.stream.shut();
-        if !lingers {
+        if !session.linger() {
             return Turn::Ends;
         }
-        self.phase = Phase::Lingers(server.now().plus(LINGER));
+        let until = server.now().plus(LINGER);
+        self.phase = Phase::Lingers { until, _session: session };
         Turn::Busy
     }
 }

@@ -3,13 +3,15 @@
 use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::net::{Shutdown, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use smol::Timer as Alarm;
-use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use smol::{Async, Timer as Alarm};
 use waypost_daemon::{Server, Session};
 use waypost_driver::ReadBuffer;
 use waypost_machine::Time;
@@ -27,20 +29,36 @@ thread_local! {
     static BUFFER: RefCell<ReadBuffer> = RefCell::default();
 }
 
+/// To close an [`Async`] does nothing but flush it.
+pub(crate) trait Shut {
+    /// We send no more.
+    fn shut(&self) -> io::Result<()>;
+}
+
+impl Shut for Async<TcpStream> {
+    fn shut(&self) -> io::Result<()> {
+        self.get_ref().shutdown(Shutdown::Write)
+    }
+}
+
+impl Shut for Async<UnixStream> {
+    fn shut(&self) -> io::Result<()> {
+        self.get_ref().shutdown(Shutdown::Write)
+    }
+}
+
 /// Drives a session to its end.
 pub(crate) async fn run<S>(server: Arc<Server>, mut session: Box<dyn Session>, mut stream: S)
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Shut + Unpin,
 {
     {
         let mut timer = Timer { alarm: Alarm::never(), set: None };
         poll_fn(|cx| poll(cx, &server, &mut *session, &mut stream, &mut timer)).await;
     }
-    let lingers = session.lingers();
-    drop(session);
     // A failure at this point is the peer's loss only.
-    let _ = stream.close().await;
-    if lingers {
+    let _ = stream.shut();
+    if session.linger() {
         let mut rest = [0; 4096];
         within(LINGER, async { while !matches!(stream.read(&mut rest).await, Ok(0) | Err(_)) {} })
             .await;

@@ -31,11 +31,9 @@ where
         let mut timer = Timer { sleep: pin!(sleep(Duration::MAX)), set: None };
         poll_fn(|cx| poll(cx, &server, &mut *session, &mut stream, &mut timer)).await;
     }
-    let lingers = session.lingers();
-    drop(session);
     // A failure at this point is the peer's loss only.
     let _ = stream.shutdown().await;
-    if lingers {
+    if session.linger() {
         let mut rest = [0; 4096];
         let _ = timeout(LINGER, async {
             while !matches!(stream.read(&mut rest).await, Ok(0) | Err(_)) {}

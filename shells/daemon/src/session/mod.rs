@@ -47,8 +47,10 @@ pub trait Session: Send {
     fn write_to(&mut self, to: &mut dyn io::Write) -> bool;
     /// True when the connection can be dropped.
     fn finished(&self) -> bool;
-    /// True when what the peer still sends should be read off for a moment before.
-    fn lingers(&self) -> bool;
+    /// True when what the peer still sends should be read off for a moment before. The session is
+    /// dropped after that: until then it has its place among the connections. One that was told to
+    /// stop gives it back now, for nobody waits longer than for its last words.
+    fn linger(&mut self) -> bool;
 }
 
 /// What a protocol's session does besides its machine.
@@ -76,8 +78,8 @@ pub(crate) struct Link<R: Role> {
     post: Arc<Post<R::Machine>>,
     clock: Arc<dyn Clock>,
     ended: bool,
-    /// Given back when the session ends.
-    _place: Place,
+    /// Given back when the session is dropped, or before.
+    place: Option<Place>,
 }
 
 impl<R> Link<R>
@@ -96,7 +98,7 @@ where
         let conn = Conn::new(place.id(), machine, tls, settings);
         let post = Arc::new(Post::default());
         place.set(Arc::clone(&post) as _);
-        Self { conn, role, post, clock, ended: false, _place: place }
+        Self { conn, role, post, clock, ended: false, place: Some(place) }
     }
 }
 
@@ -174,7 +176,10 @@ impl<R: Role> Session for Link<R> {
         self.conn.finished()
     }
 
-    fn lingers(&self) -> bool {
+    fn linger(&mut self) -> bool {
+        if self.conn.closed() == Some(Why::Stopped) {
+            self.place = None;
+        }
         self.conn.lingers()
     }
 }
