@@ -17,22 +17,29 @@ pub enum Lie {
     Sync,
     /// A directory's sync does nothing.
     SyncDir,
-    /// Names are durable at once, but content only when the next file is synced.
+    /// A file's content is durable only when the next file is synced: what rests on it is answered too
+    /// early.
+    SyncLate,
+    /// The same, and names are durable at once.
     NamesFirst,
     /// After a crash all files are back that were removed since the last one.
     RemovedComesBack,
     /// After a crash all files that were replaced since the last one are what they were.
     ReplacedComesBack,
+    /// After a crash all lists of uids are empty, so that uids are given out again.
+    UidsForgotten,
 }
 
 impl Lie {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Sync,
         Self::SyncDir,
+        Self::SyncLate,
         Self::NamesFirst,
         Self::RemovedComesBack,
         Self::ReplacedComesBack,
+        Self::UidsForgotten,
     ];
 }
 
@@ -42,9 +49,11 @@ impl fmt::Display for Lie {
         f.write_str(match self {
             Self::Sync => "sync",
             Self::SyncDir => "sync-dir",
+            Self::SyncLate => "sync-late",
             Self::NamesFirst => "names-first",
             Self::RemovedComesBack => "removed-comes-back",
             Self::ReplacedComesBack => "replaced-comes-back",
+            Self::UidsForgotten => "uids-forgotten",
         })
     }
 }
@@ -79,13 +88,15 @@ pub enum Wire {
     OneUid,
     /// Flags are taken away instead of set.
     FlagsTheOtherWay,
+    /// Who wants to be told nothing is told.
+    LosesWishes,
     /// Now and then a session is not woken.
     LosesWakes,
 }
 
 impl Wire {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::AnswersEarly,
         Self::FailureIsSuccess,
         Self::Relays,
@@ -95,6 +106,7 @@ impl Wire {
         Self::ExpungesDuringFetch,
         Self::OneUid,
         Self::FlagsTheOtherWay,
+        Self::LosesWishes,
         Self::LosesWakes,
     ];
 
@@ -158,6 +170,7 @@ impl Tamper for Tampering {
     fn said(&self, bytes: Vec<u8>) -> Vec<u8> {
         match self.wire {
             Wire::LosesDots => replaced(&bytes, b"\r\n..", b"\r\n."),
+            Wire::LosesWishes => replaced(&bytes, b" NOTIFY=NEVER", b""),
             Wire::FlagsTheOtherWay => replaced(&bytes, b" +FLAGS", b" -FLAGS"),
             _ => bytes,
         }

@@ -162,6 +162,7 @@ impl World {
             let hosts = Hosts::new(&scene, data::ZONES);
             made = Some((scene, hosts.clone()));
             let (news, clock) = (Arc::clone(&ledger), Arc::clone(&heap));
+            let told = Weak::clone(stage);
             let crashes = Arc::clone(&ledger);
             Stage::new(Setting {
                 site: Site::standard(),
@@ -171,7 +172,13 @@ impl World {
                 disk: disk.clone(),
                 directory: Arc::clone(&directory),
                 names: Arc::clone(&names),
-                log: Arc::new(move |event: Event| lock(&news).event(clock.elapsed(), event)),
+                log: Arc::new(move |event: Event| {
+                    if let Some(stage) = told.upgrade() {
+                        let words = || format!("{event:?}");
+                        stage.trace().tell(clock.elapsed(), &format_args!("event"), words);
+                    }
+                    lock(&news).event(clock.elapsed(), event);
+                }),
                 hosts: Box::new(move |address| hosts.answer(address)),
                 crashed: Box::new(move |at| lock(&crashes).crashed(at)),
                 tamper: options.tamper.clone(),

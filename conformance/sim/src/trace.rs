@@ -4,7 +4,7 @@ use std::fmt::Arguments;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Takes all that is seen from outside: bytes on the wire (in clear), log events, the disk at the end.
+/// Takes all that is seen from outside: bytes on the wire (in clear), the disk at the end.
 #[derive(Debug)]
 pub struct Trace(Mutex<State>);
 
@@ -30,6 +30,14 @@ impl Trace {
         state.bytes(bytes);
         if let Some(lines) = &mut state.lines {
             lines.push(line(at, who, what, bytes));
+        }
+    }
+
+    /// Something happened that is told in words only.
+    pub fn tell(&self, at: Duration, who: &Arguments<'_>, what: impl FnOnce() -> String) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lines) = &mut state.lines {
+            lines.push(line(at, who, &what(), b""));
         }
     }
 

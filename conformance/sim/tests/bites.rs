@@ -20,8 +20,8 @@ struct Plant {
     script: &'static str,
     /// Within so many seeds it is found.
     seeds: u64,
-    /// By one of these laws.
-    laws: &'static [Law],
+    /// By this law, for a reason that is told in these words.
+    law: (Law, &'static str),
 }
 
 fn lie(lie: Lie) -> Options {
@@ -39,10 +39,10 @@ fn wire(wire: Wire) -> Options {
 const fn plant(
     name: &'static str,
     seeds: u64,
-    laws: &'static [Law],
+    law: (Law, &'static str),
     options: fn() -> Options,
 ) -> Plant {
-    Plant { name, options, script: "", seeds, laws }
+    Plant { name, options, script: "", seeds, law }
 }
 
 /// Lists are replaced seldom: the keywords of a mailbox are, with every new one.
@@ -52,31 +52,58 @@ const KEYWORDS: &str = "\
 20s crash after 1 calls keep nothing down 1s
 ";
 
+/// The first of two messages goes, and the server crashes.
+const UIDS: &str = "\
+0ms mx alice@far.test -> mail000@example.com size 300
+0ms mx bob@plain.test -> mail000@example.com size 300
+5s imap mail000 tls: select INBOX; fetch; delete 0; expunge; close
+20s crash after 1 calls keep nothing down 1s
+";
+
+/// The domain is known without the directory, its users are not.
+const OUTAGE: &str = "\
+0ms directory gone 100s
+1s mx alice@far.test -> mail002@mail.example.com size 300 retries 2
+";
+
+#[rustfmt::skip]
 const PLANTS: &[Plant] = &[
-    plant("a file's sync does nothing", 150, &[Law::W1, Law::W4, Law::W5], || lie(Lie::Sync)),
-    plant("a directory's sync does nothing", 100, &[Law::W1, Law::W5], || lie(Lie::SyncDir)),
-    plant("names before content", 200, &[Law::W1, Law::W4, Law::W5], || lie(Lie::NamesFirst)),
-    plant("what was removed is back", 50, &[Law::W2, Law::W5], || lie(Lie::RemovedComesBack)),
+    plant("a file's sync does nothing", 150, (Law::W4, "octets, of which the last"), || lie(Lie::Sync)),
+    plant("a directory's sync does nothing", 100, (Law::W1, "is lost"), || lie(Lie::SyncDir)),
+    plant("an answer before what it promises is durable", 400, (Law::W1, "is lost"), || lie(Lie::SyncLate)),
+    plant("a name before its content", 200, (Law::W1, "not a spool entry"), || lie(Lie::NamesFirst)),
+    plant("what was removed is back", 200, (Law::W2, " came 2 times"), || lie(Lie::RemovedComesBack)),
     Plant {
         script: KEYWORDS,
-        ..plant("what was replaced is back", 5, &[Law::W5], || lie(Lie::ReplacedComesBack))
+        ..plant("what was replaced is back", 5, (Law::W5, "lacks"), || lie(Lie::ReplacedComesBack))
     },
-    plant("an outage is no such entry", 200, &[Law::W9, Law::W1], || {
+    Plant {
+        script: UIDS,
+        ..plant("a uid is given out again after a crash", 5, (Law::W5, "was another message before"), || {
+            lie(Lie::UidsForgotten)
+        })
+    },
+    plant("an outage denies logins", 200, (Law::W9, "good: false, temporary: false"), || {
         defect(Defect::OutageIsAbsence)
     }),
-    plant("a directory remembers passwords", 1000, &[Law::W9], || defect(Defect::Remembers)),
-    plant("an answer before the message", 20, &[Law::W1], || wire(Wire::AnswersEarly)),
-    plant("a failure looks like success", 50, &[Law::W1, Law::W9, Law::Dialogue], || {
-        wire(Wire::FailureIsSuccess)
-    }),
-    plant("an open relay", 50, &[Law::W7], || wire(Wire::Relays)),
-    plant("AUTH in clear", 20, &[Law::W8], || wire(Wire::OffersAuthInClear)),
-    plant("dots are lost", 20, &[Law::W4, Law::W1], || wire(Wire::LosesDots)),
-    plant("an answer comes twice", 20, &[Law::Dialogue], || wire(Wire::AnswersTwice)),
-    plant("EXPUNGE during FETCH", 20, &[Law::W6], || wire(Wire::ExpungesDuringFetch)),
-    plant("one uid for all", 100, &[Law::W5, Law::W6], || wire(Wire::OneUid)),
-    plant("flags are not set", 50, &[Law::W5, Law::W6], || wire(Wire::FlagsTheOtherWay)),
-    plant("lost wakes", 500, &[Law::W10, Law::Dialogue], || wire(Wire::LosesWakes)),
+    Plant {
+        script: OUTAGE,
+        ..plant("an outage is no such entry", 5, (Law::W9, "from <alice@far.test> as Stranger got 550"), || {
+            defect(Defect::OutageIsAbsence)
+        })
+    },
+    plant("a cache answers when a bind fails", 400, (Law::W9, "good: true"), || defect(Defect::Remembers)),
+    plant("an answer to a message that did not come", 20, (Law::W1, "(4EARLY)"), || wire(Wire::AnswersEarly)),
+    plant("a failure looks like success", 200, (Law::W1, "(4FAILED)"), || wire(Wire::FailureIsSuccess)),
+    plant("an open relay", 50, (Law::W7, "as Stranger got 250"), || wire(Wire::Relays)),
+    plant("AUTH in clear", 20, (Law::W8, "AUTH is offered before TLS"), || wire(Wire::OffersAuthInClear)),
+    plant("dots are lost", 20, (Law::W4, "octets, of which the last"), || wire(Wire::LosesDots)),
+    plant("an answer comes twice", 20, (Law::Dialogue, " got ["), || wire(Wire::AnswersTwice)),
+    plant("EXPUNGE during FETCH", 20, (Law::W6, "EXPUNGE during Fetch"), || wire(Wire::ExpungesDuringFetch)),
+    plant("one uid for all", 100, (Law::W6, "has uid 1"), || wire(Wire::OneUid)),
+    plant("flags are not set", 50, (Law::W6, "after STORE"), || wire(Wire::FlagsTheOtherWay)),
+    plant("who wants no report gets one", 400, (Law::W2, "nobody wanted to know"), || wire(Wire::LosesWishes)),
+    plant("lost wakes", 100, (Law::W10, "no reply to"), || wire(Wire::LosesWakes)),
 ];
 
 fn broken(script: &str, seed: u64, options: &Options) -> Vec<Breach> {
@@ -91,7 +118,9 @@ fn broken(script: &str, seed: u64, options: &Options) -> Vec<Breach> {
 fn find(plant: &Plant) -> Option<(u64, Breach)> {
     (1..=plant.seeds).find_map(|seed| {
         let mut broken = broken(plant.script, seed, &(plant.options)()).into_iter();
-        broken.find(|breach| plant.laws.contains(&breach.law)).map(|breach| (seed, breach))
+        let (law, words) = plant.law;
+        let found = broken.find(|breach| breach.law == law && breach.what.contains(words));
+        found.map(|breach| (seed, breach))
     })
 }
 
@@ -133,7 +162,7 @@ fn every_planted_fault_is_found() {
     let found = Mutex::new(Vec::new());
     all(usize::try_from(last.into_inner()).unwrap(), |number| {
         let seed = number as u64 + 1;
-        for script in ["", KEYWORDS] {
+        for script in ["", KEYWORDS, UIDS, OUTAGE] {
             let broken = broken(script, seed, &Options::default());
             if !broken.is_empty() {
                 found.lock().unwrap().push((seed, broken));

@@ -39,6 +39,9 @@ struct Arguments {
     /// Ends after so many failures
     #[arg(long, value_name = "N", default_value_t = 5)]
     failures: usize,
+    /// Prints of each seed the number of all that happens in its run, and looks at nothing else
+    #[arg(long)]
+    hashes: bool,
     /// Prints all that happens
     #[arg(long)]
     told: bool,
@@ -62,6 +65,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if arguments.print {
         print!("{}", plan(&Choices::seeded(arguments.seeds.0)));
+        return ExitCode::SUCCESS;
+    }
+    if arguments.hashes {
+        for seed in arguments.seeds.0..arguments.seeds.1 {
+            let report = run(&plan(&Choices::seeded(seed)), &Options::default());
+            println!("{seed} {:016x}", report.hash);
+        }
         return ExitCode::SUCCESS;
     }
     match &arguments.script {

@@ -5,9 +5,10 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::state::{Body, Change, Ino, ROOT, State};
+use super::state::{Body, Change, Ino, Inode, ROOT, State};
 use super::{Disk, Failure};
 use crate::choices::Choices;
+use crate::faults::Lie;
 
 /// What the disk had written of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,9 @@ impl Disk {
         state.keep_names(rule, choices);
         state.keep_content(rule, choices);
         state.count_links();
+        if state.lie == Some(Lie::UidsForgotten) {
+            state.forget_uids();
+        }
         state.boot += 1;
         state.left = None;
         state.put_off = None;
@@ -149,6 +153,27 @@ impl State {
                 content[lost.start.min(end)..end].fill(0);
             }
             *synced = content.len();
+        }
+    }
+
+    /// Lists of uids are as if no uid had ever been given.
+    fn forget_uids(&mut self) {
+        const LIST: &[u8] = b"dovecot-uidlist";
+        let list = |inode: &Arc<Inode>| match &inode.body {
+            Body::Dir { seen, .. } => seen.get(LIST).copied(),
+            Body::File { .. } => None,
+        };
+        let lists: Vec<Ino> = self.inodes.iter().flatten().filter_map(list).collect();
+        for ino in lists {
+            if let Body::File { content, synced, .. } = &mut self.inode_mut(ino).body {
+                let text = String::from_utf8_lossy(content);
+                let first = text.lines().next().unwrap_or_default();
+                let words =
+                    first.split(' ').map(|word| if word.starts_with('N') { "N1" } else { word });
+                let empty = words.collect::<Vec<_>>().join(" ") + "\n";
+                *content = empty.into_bytes();
+                *synced = content.len();
+            }
         }
     }
 

@@ -427,7 +427,7 @@ impl State {
     pub(super) fn sync(&mut self, ino: Ino) {
         match self.lie {
             Some(Lie::Sync) => {}
-            Some(Lie::NamesFirst) => {
+            Some(Lie::SyncLate | Lie::NamesFirst) => {
                 if let Some(late) = self.put_off.replace(ino) {
                     self.write_out(late);
                 }

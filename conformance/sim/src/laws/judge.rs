@@ -286,9 +286,12 @@ impl Ledger {
         }
         self.events.iter().any(|(_, event)| match event {
             Event::Notified { queue_id: id, report, .. } if **id == *queue_id => {
-                self.events.iter().any(|(_, event)| {
-                    matches!(event, Event::Delivery(attempt)
-                        if attempt.queue_id == *report && attempt.status == Status::Bounced)
+                self.events.iter().any(|(_, event)| match event {
+                    Event::Delivery(attempt) => {
+                        attempt.queue_id == *report && attempt.status == Status::Bounced
+                    }
+                    Event::Expired { queue_id: id, .. } => id == report,
+                    _ => false,
                 })
             }
             _ => false,
