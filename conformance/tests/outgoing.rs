@@ -18,11 +18,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let checks: [(&str, Check); 4] = [
+    let checks: [(&str, Check); 5] = [
         ("a refusal comes back to the sender", refused),
         ("a delay is told to the sender, and then the end", delayed),
         ("what waits is listed, and tried again on demand", listed),
         ("one connection for two messages", reused),
+        ("a stop while a host owes its word", stopped),
     ];
     let case = |shell: Shell, (name, check): (&str, Check)| Case {
         name: format!("{} {name}", shell.name()),
@@ -160,6 +161,30 @@ fn delayed(shell: Shell) -> Result<(), String> {
         }
     }
     nothing_waits(&world.outside)
+}
+
+/// Nobody waits for the word on a message longer than for sessions: it stays in the queue.
+fn stopped(shell: Shell) -> Result<(), String> {
+    let mut world = World::new(
+        shell,
+        "@ subject: silence instead of an answer to the final dot\n-- connection\n-- hello\n\
+         -- envelope\nC: DATA\nS: 354 go on\n-- message\n",
+        &[("limits.stop_timeout", "\"1s\"")],
+    )?;
+    let id = world.submit()?;
+    world.play()?;
+    let status = world.outside.daemon.down().map_err(|e| e.to_string())?;
+    let journal = &world.outside.journal;
+    let says = |words: &'static str| journal.wait(0, "", move |l| l.contains(words).then_some(()));
+    says("sessions that do not end: 1")?;
+    says(" stopped")?;
+    let fate = format!("{id}: to=<one@{}>,", world.domain);
+    let told = journal.count(|line| line.contains(&fate) && line.contains("status=deferred"));
+    let late = journal.count(|line| line.contains("deliveries did not end in time"));
+    match (status.success(), told, late) {
+        (true, 1, 0) => Ok(()),
+        (_, told, late) => Err(format!("{status}; told {told} times, {late} came too late")),
+    }
 }
 
 /// In the end the queue is empty.

@@ -11,36 +11,42 @@ use std::task::Poll;
 use smol::{Async, Timer};
 use waypost_daemon::{Listening, Server, Service};
 
-use crate::{TASKS, session};
+use crate::{Tasks, session};
 
 /// Accepts until the server stops.
-pub(crate) fn spawn(server: Arc<Server>, service: Service, socket: Listening) -> io::Result<()> {
+pub(crate) fn spawn(
+    tasks: &Tasks,
+    server: Arc<Server>,
+    service: Service,
+    socket: Listening,
+) -> io::Result<()> {
+    let spawner = tasks.clone();
     match socket {
         Listening::Tcp(socket) => {
             let socket = Async::new(socket)?;
             let accepting = async move {
                 loop {
                     match unless_stopping(&server, socket.accept()).await {
-                        Some(Ok((stream, _))) => tcp(&server, service, stream),
+                        Some(Ok((stream, _))) => tcp(&spawner, &server, service, stream),
                         Some(Err(error)) => pause(&server, service, &error).await,
                         None => return,
                     }
                 }
             };
-            TASKS.spawn(accepting).detach();
+            tasks.spawn(accepting);
         }
         Listening::Unix(socket) => {
             let socket = Async::new(socket)?;
             let accepting = async move {
                 loop {
                     match unless_stopping(&server, socket.accept()).await {
-                        Some(Ok((stream, _))) => unix(&server, stream),
+                        Some(Ok((stream, _))) => unix(&spawner, &server, stream),
                         Some(Err(error)) => pause(&server, service, &error).await,
                         None => return,
                     }
                 }
             };
-            TASKS.spawn(accepting).detach();
+            tasks.spawn(accepting);
         }
     }
     Ok(())
@@ -56,14 +62,14 @@ async fn unless_stopping<F: Future>(server: &Server, future: F) -> Option<F::Out
     .await
 }
 
-fn tcp(server: &Arc<Server>, service: Service, stream: Async<TcpStream>) {
+fn tcp(tasks: &Tasks, server: &Arc<Server>, service: Service, stream: Async<TcpStream>) {
     let socket = stream.get_ref();
     // Gone again already?
     let (Ok(peer), Ok(local)) = (socket.peer_addr(), socket.local_addr()) else { return };
     // Replies are written as a whole, so there is nothing to gather.
     let _ = socket.set_nodelay(true);
     match server.accept(service, peer, local) {
-        Ok(session) => TASKS.spawn(session::run(Arc::clone(server), session, stream)).detach(),
+        Ok(session) => tasks.spawn(session::run(Arc::clone(server), session, stream)),
         Err(words) => {
             // A courtesy; who does not take it at once does not get it.
             let _ = { socket }.write(&words);
@@ -71,9 +77,9 @@ fn tcp(server: &Arc<Server>, service: Service, stream: Async<TcpStream>) {
     }
 }
 
-fn unix(server: &Arc<Server>, stream: Async<UnixStream>) {
+fn unix(tasks: &Tasks, server: &Arc<Server>, stream: Async<UnixStream>) {
     if let Some(session) = server.accept_auth() {
-        TASKS.spawn(session::run(Arc::clone(server), session, stream)).detach();
+        tasks.spawn(session::run(Arc::clone(server), session, stream));
     }
 }
 

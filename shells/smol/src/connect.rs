@@ -8,13 +8,13 @@ use std::sync::Arc;
 use smol::Async;
 use waypost_daemon::{Dial, Server};
 
-use crate::{TASKS, session, within};
+use crate::{Tasks, session, within};
 
 /// Opens connections until the runtime ends.
-pub(crate) async fn run(server: Arc<Server>) {
+pub(crate) async fn run(tasks: Tasks, server: Arc<Server>) {
     loop {
         let dial = poll_fn(|cx| server.poll_dial(cx.waker())).await;
-        TASKS.spawn(one(Arc::clone(&server), dial)).detach();
+        tasks.spawn(one(Arc::clone(&server), dial));
     }
 }
 

@@ -10,38 +10,48 @@ mod session;
 use std::future::poll_fn;
 use std::io;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use smol::{Executor, Timer, channel, future};
 use waypost_daemon::Server;
 
-/// All tasks.
-static TASKS: Executor<'static> = Executor::new();
+/// All tasks, as tasks see it: they end with [`run`], whatever they wait for.
+#[derive(Clone)]
+struct Tasks(Weak<Executor<'static>>);
+
+impl Tasks {
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(tasks) = self.0.upgrade() {
+            tasks.spawn(task).detach();
+        }
+    }
+}
 
 fn main() -> ExitCode {
     waypost_daemon::main(run)
 }
 
 fn run(server: Arc<Server>) -> io::Result<()> {
+    let tasks = Arc::new(Executor::new());
     // Never sent to: that it closes tells the threads to end.
     let (running, ended) = channel::bounded::<()>(1);
     thread::scope(|scope| {
         for _ in 1..thread::available_parallelism()?.get() {
-            scope.spawn(|| smol::block_on(TASKS.run(ended.recv())));
+            scope.spawn(|| smol::block_on(tasks.run(ended.recv())));
         }
-        let outcome = smol::block_on(TASKS.run(serve(server)));
+        let outcome = smol::block_on(tasks.run(serve(server, Tasks(Arc::downgrade(&tasks)))));
         drop(running);
         outcome
     })
 }
 
-async fn serve(server: Arc<Server>) -> io::Result<()> {
+async fn serve(server: Arc<Server>, tasks: Tasks) -> io::Result<()> {
     for (service, socket) in server.take_sockets() {
-        accept::spawn(Arc::clone(&server), service, socket)?;
+        accept::spawn(&tasks, Arc::clone(&server), service, socket)?;
     }
-    TASKS.spawn(connect::run(Arc::clone(&server))).detach();
+    tasks.spawn(connect::run(tasks.clone(), Arc::clone(&server)));
     poll_fn(|cx| server.poll_stopping(cx.waker())).await;
     let empty = poll_fn(|cx| server.poll_empty(cx.waker()));
     if within(server.stop_timeout(), empty).await.is_none() {
