@@ -293,6 +293,20 @@ impl Node {
         open.map(|stream| stream.name.clone()).collect()
     }
 
+    /// W10: time is over for sessions that do not end. Only those may be left that wait for another
+    /// server's answer: it may take its time.
+    fn judge_left(&self) {
+        let state = lock(&self.state);
+        let streams = state.running.iter().flat_map(|running| &running.streams);
+        let open = streams.filter_map(Weak::upgrade).filter(|stream| stream.is_open());
+        let (asking, others): (Vec<_>, Vec<_>) = open.partition(|stream| stream.is_asking());
+        if asking.is_empty() || !others.is_empty() {
+            let others: Vec<_> = others.iter().map(|stream| &stream.name).collect();
+            let what = format!("sessions do not end although the server stops: {others:?}");
+            self.parts.net.complain(Law::W10, what);
+        }
+    }
+
     /// The choices of the next connection with this address.
     fn fortune(&self, address: SocketAddr, inwards: bool) -> (Choices, Fortune) {
         let count = {
@@ -438,7 +452,7 @@ impl Node {
             return self.heap().after(life, look, move || node.await_end(until, again));
         }
         if !empty {
-            self.parts.net.complain(Law::W10, "sessions do not end although the server stops");
+            self.judge_left();
         }
         server.finish();
         drop(server);

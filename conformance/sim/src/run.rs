@@ -43,6 +43,8 @@ const CRASH_LATEST: Duration = Duration::from_secs(30);
 /// When nothing fails any more, the queue is empty after this time: what cannot be delivered has
 /// been given up, twice, and the reports too.
 const SETTLED: Duration = Duration::from_secs(4 * 3600);
+/// `queue_run_delay` of the configuration, and a bit: what could not be read is read again.
+const TAKEN_UP: Duration = Duration::from_secs(70);
 /// Whether it is over is looked at so often.
 const LOOK: Duration = Duration::from_secs(30);
 /// Mailboxes are read in this time.
@@ -101,6 +103,9 @@ pub fn run(script: &Script, options: &Options) -> Report {
     world.stage.until(last, || false);
     world.heap.pass(last);
     world.heal();
+    if script.acts.iter().any(|act| act.what == What::Queue(Admin::Hold)) {
+        world.release();
+    }
     world.settle();
     let calls = world.disk.calls();
     // Who has no mailbox has nothing to read.
@@ -299,7 +304,16 @@ impl World {
         self.hosts.set("*", crate::script::Mood::Accepts);
         self.stage.weather(|weather| *weather = Weather::CALM);
         self.stage.slow_files(0);
-        self.command(Admin::Release);
+    }
+
+    /// What was put on hold is released: now, and once more when what could not be read at the start
+    /// has been taken up.
+    fn release(&self) {
+        for _ in 0..2 {
+            self.wait(STOPPED, || self.stage.is_up());
+            self.command(Admin::Release);
+            self.wait(TAKEN_UP, || false);
+        }
     }
 
     /// The queue becomes empty, and all connections end.

@@ -94,6 +94,8 @@ struct Pipes {
     mishap: Option<(Mishap, Direction, u64)>,
     /// Nothing arrives any more.
     silent: bool,
+    /// The server has written something since it last read.
+    asked: bool,
 }
 
 #[derive(Default)]
@@ -176,6 +178,7 @@ impl Stream {
         if pipes.pipe(direction).closed {
             return;
         }
+        pipes.asked |= direction == Direction::ToPeer;
         let pipe = pipes.pipe(direction);
         pipe.held += bytes.len();
         pipe.written += bytes.len() as u64;
@@ -279,6 +282,14 @@ impl Stream {
         }
     }
 
+    /// True when the server has opened this, and waits for what the other end says, or for what is
+    /// on its way from there.
+    pub(crate) fn is_asking(&self) -> bool {
+        let pipes = self.pipes();
+        let due = pipes.to_server.last > self.net.heap.elapsed();
+        self.opener == Opener::Server && (pipes.asked || pipes.silent || due)
+    }
+
     /// Takes what has arrived, `limit` bytes at most.
     pub(crate) fn take(self: &Arc<Self>, direction: Direction, limit: usize) -> Taken {
         let mut pipes = self.pipes();
@@ -304,6 +315,7 @@ impl Stream {
         }
         pipe.held = pipe.held.saturating_sub(bytes.len());
         let freed = std::mem::take(&mut pipe.full);
+        pipes.asked &= direction == Direction::ToPeer;
         drop(pipes);
         if freed && direction == Direction::ToPeer {
             // The server's end learns of the room after a while.

@@ -37,6 +37,7 @@ mod schedule;
 mod settings;
 mod slab;
 mod spool;
+mod stop;
 mod waiting;
 
 pub use backoff::Backoff;

@@ -28,7 +28,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use waypost_machine::{
-    Answer, CallId, Input, Ledger, Machine, Now, Step, Ticket, Time, UnixTime, Wait, Why,
+    Answer, CallId, Input, Ledger, Machine, Now, Step, Ticket, Time, UnixTime, Wait,
 };
 
 use crate::call::{
@@ -60,8 +60,10 @@ pub struct Queue {
     open: BTreeMap<CallId, Open>,
     out: VecDeque<Step<Self>>,
     pub(crate) now: Now,
-    stopping: bool,
-    closed: bool,
+    pub(crate) stopping: bool,
+    /// When the spool is asked again, once stopping.
+    pub(crate) again: i64,
+    pub(crate) closed: bool,
 }
 
 /// A message in the queue.
@@ -162,6 +164,7 @@ impl Queue {
             out: VecDeque::new(),
             now: Now::default(),
             stopping: false,
+            again: 0,
             closed: false,
         }
     }
@@ -240,6 +243,11 @@ impl Queue {
         let ticket = self.ledger.open_commit();
         self.open.insert(ticket.id(), open);
         self.out.push_back(Step::Call(make(ticket)));
+    }
+
+    /// True when no answer is due.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_empty()
     }
 
     pub(crate) fn pending(&mut self, message: u32) -> &mut Pending {
@@ -348,12 +356,14 @@ impl Machine for Queue {
             if let Some(step) = self.out.pop_front() {
                 return step;
             }
-            if self.stopping {
-                if self.open.is_empty() && !self.closed {
-                    self.closed = true;
-                    return Step::Close(Why::Stopped);
-                }
+            if self.closed {
                 return Step::Wait(Wait { until: None, read: 0 });
+            }
+            if self.stopping {
+                match self.wind_up() {
+                    Some(step) => return step,
+                    None => continue,
+                }
             }
             let worked = self.expire_one()
                 || self.activate_next()

@@ -56,6 +56,10 @@ impl Queue {
         if marks.dropped && phase != Phase::Removing {
             return;
         }
+        if self.stopping {
+            self.messages[message].marks.stalled = true;
+            return;
+        }
         let due = self.mono().saturating_add(nanos(self.schedule.settings.queue_run_delay));
         self.timers.set(message, due);
         if !self.messages[message].marks.stalled {

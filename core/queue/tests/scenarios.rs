@@ -355,3 +355,45 @@ fn after_stop_nothing_begins_and_what_runs_ends() {
         }
     }
 }
+
+#[test]
+fn what_came_of_a_delivery_is_written_down_before_the_end() {
+    let mut sim = sim();
+    sim.prompt = false;
+    let id = sim.submit(1, "a@b.test", &["x@remote.test", "y@other.test"]);
+    sim.deliver(0);
+    sim.answer(0, false);
+    assert!(sim.asked.is_empty(), "not at once");
+    sim.queue.handle(sim.now, Input::Stop);
+    sim.drain();
+    for _ in 0..3 {
+        assert!(matches!(&sim.asked[..], [Asked::Persist(..)]), "again, at the end");
+        sim.answer(0, false);
+        assert!(sim.asked.is_empty(), "not at once");
+        sim.pass(Duration::from_secs(1));
+    }
+    sim.answer(0, true);
+    assert_eq!(sim.entry(id).recipients.iter().flatten().count(), 1);
+    assert!(!sim.closed, "a delivery runs");
+    sim.defer(0);
+    assert!(!sim.closed, "the spool does not know");
+    sim.answer(0, true);
+    assert!(sim.closed);
+}
+
+#[test]
+fn a_removal_that_failed_is_done_before_the_end() {
+    let mut sim = sim();
+    sim.prompt = false;
+    sim.submit(1, "a@b.test", &["x@remote.test"]);
+    sim.deliver(0);
+    sim.answer(0, false);
+    sim.queue.handle(sim.now, Input::Stop);
+    sim.drain();
+    assert!(matches!(&sim.asked[..], [Asked::Remove(..)]));
+    sim.answer(0, false);
+    assert!(sim.asked.is_empty() && !sim.closed);
+    sim.pass(Duration::from_secs(1));
+    sim.answer(0, true);
+    assert!(sim.spool.is_empty() && sim.closed);
+}

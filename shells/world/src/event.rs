@@ -61,6 +61,9 @@ pub enum Event {
         /// The message.
         queue_id: Arc<str>,
     },
+    /// `qmgr: warning: ..`: the server stops, and deliveries that run did not end in time. They are
+    /// tried again at the next start, whatever came of them.
+    Abandoned,
 }
 
 /// One attempt to deliver to one final address.

@@ -103,6 +103,7 @@ fn short(event: &Event) -> String {
         Event::Notified { kind, report, .. } => format!("notified: {kind:?} {report}"),
         Event::Expired { .. } => "expired".into(),
         Event::Removed { .. } => "removed".into(),
+        Event::Abandoned => "abandoned".into(),
     }
 }
 

@@ -257,6 +257,7 @@ fn short(event: &Event) -> String {
         Event::Notified { kind, postmaster, .. } => format!("notified: {kind:?} {postmaster}"),
         Event::Expired { sender, .. } => format!("expired from=<{sender}>"),
         Event::Removed { .. } => "removed".into(),
+        Event::Abandoned => "abandoned".into(),
     }
 }
 

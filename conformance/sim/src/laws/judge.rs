@@ -40,6 +40,9 @@ impl Found {
 /// Faults after which nobody knows whether what was done is durable.
 const FAILURES: [Fault; 4] =
     [Fault::DiskSyncFails, Fault::DiskDirSyncFails, Fault::DiskFull, Fault::DiskBroken];
+/// Faults of the disk that befall more than one call, and those that befall one.
+const LASTING: [Fault; 3] = [Fault::DiskFull, Fault::DiskOpenFails, Fault::DiskBroken];
+const SINGLE: [Fault; 2] = [Fault::DiskSyncFails, Fault::DiskDirSyncFails];
 /// Who gets reports on reports: `postmaster` of the configuration.
 const POSTMASTER: &str = "mail000@";
 
@@ -243,8 +246,9 @@ impl Ledger {
         of_it.count()
     }
 
-    /// What may be the reason for a second copy: crashes, and syncs that failed, while the message
-    /// was here. Nobody knows then whether what was done is durable.
+    /// What may be the reason for a second copy: crashes, stops that did not wait for the end, and
+    /// syncs that failed, while the message was here. Nobody knows then whether what was done is
+    /// durable.
     fn mishaps_around(&self, queue_id: &str, (begun, _): (Duration, Duration)) -> usize {
         let removed = self.events.iter().find_map(|(at, event)| match event {
             Event::Removed { queue_id: id } if **id == *queue_id => Some(*at),
@@ -252,8 +256,32 @@ impl Ledger {
         });
         let until = removed.unwrap_or(Duration::MAX);
         let crashes = self.crashes.iter().filter(|at| (begun..=until).contains(*at)).count();
-        let failed = FAILURES.iter().filter_map(|fault| self.faults.get(fault)).flatten();
-        crashes + failed.filter(|(from, to)| *from <= until && *to >= begun).count()
+        let abandoned = |(at, event): &&(Duration, Event)| {
+            (begun..=until).contains(at) && matches!(event, Event::Abandoned)
+        };
+        let abandoned = self.events.iter().filter(abandoned).count();
+        crashes + abandoned + self.count(&FAILURES, (begun, until))
+    }
+
+    /// How many of these faults there were in a time.
+    fn count(&self, faults: &[Fault], (begun, until): (Duration, Duration)) -> usize {
+        let times = faults.iter().filter_map(|fault| self.faults.get(fault)).flatten();
+        times.filter(|(from, to)| *from <= until && *to >= begun).count()
+    }
+
+    /// True when nobody knows whether a message was accepted: no answer came, or the disk failed more
+    /// than once. Then somebody may have what could not be put into the queue for the others, and
+    /// what was refused may come back after a crash.
+    fn is_unknown(&self, tried: &Try) -> bool {
+        match tried.outcome {
+            Outcome::Unknown => true,
+            Outcome::Refused(code) => {
+                let lasting = self.count(&LASTING, tried.time);
+                let single = self.count(&SINGLE, tried.time);
+                code / 100 == 4 && (lasting > 0 || single > 1)
+            }
+            Outcome::Unsent | Outcome::Accepted(_) => false,
+        }
     }
 
     /// While entries are missing an alias that leads there may be nobody, as a member of a list whose entry
@@ -339,7 +367,7 @@ impl Ledger {
             if promised {
                 continue;
             }
-            let lost = |tried: &Try| tried.outcome == Outcome::Unknown && leads(tried);
+            let lost = |tried: &Try| self.is_unknown(tried) && leads(tried);
             if !message.tries.iter().any(lost) {
                 let what = format!("message {token} ({queue_id}) came to {who} without a 250");
                 broken.push((Law::W3, what));
@@ -348,7 +376,7 @@ impl Ledger {
         }
         for (token, queue_ids) in unknown {
             let tries = &self.messages[token as usize].tries;
-            let lost = tries.iter().filter(|it| it.outcome == Outcome::Unknown).count();
+            let lost = tries.iter().filter(|it| self.is_unknown(it)).count();
             if queue_ids.len() > lost {
                 let what = format!(
                     "message {token} came under {} queue ids without a 250, {lost} replies were lost",

@@ -331,7 +331,9 @@ impl Ledger {
             // Whose a sender is, an empty directory does not tell.
             (_, 2) if !owned && is_listed => self.breach(Law::W7, what),
             // Nor which domains are ours, so that whoever may relay may send there.
-            (Known::Unknown, 2) if is_listed || !may_relay => self.breach(Law::W9, what),
+            (Known::Unknown, 2) if is_listed || !may_relay || self.is_in_mailbox_domain(to) => {
+                self.breach(Law::W9, what);
+            }
             (Known::Here(_) | Known::Foreign, 5) if owned && is_listed => {
                 // A stranger's foreign recipient may be refused for good.
                 if may_relay || known != Known::Foreign {
@@ -342,6 +344,12 @@ impl Ledger {
             (_, 2 | 4 | 5) => {}
             _ => self.breach(Law::Dialogue, what),
         }
+    }
+
+    /// The configuration alone says of these that they are ours.
+    fn is_in_mailbox_domain(&self, to: &str) -> bool {
+        let domain = to.rsplit_once('@').map_or("", |(_, domain)| domain);
+        domain.eq_ignore_ascii_case(self.book.mailbox_domain())
     }
 
     /// W8 and W9: what a login got.

@@ -49,6 +49,8 @@ pub(crate) struct Sim {
     pub(crate) removed: BTreeSet<QueueId>,
     /// Answer the spool's calls at once.
     pub(crate) prompt: bool,
+    /// The queue has ended.
+    pub(crate) closed: bool,
 }
 
 pub(crate) fn id(n: usize) -> QueueId {
@@ -90,6 +92,7 @@ impl Sim {
             dropped: BTreeSet::new(),
             removed: BTreeSet::new(),
             prompt: true,
+            closed: false,
         }
     }
 
@@ -191,12 +194,16 @@ impl Sim {
                     self.until = until;
                     break;
                 }
-                Step::Close(_) => break,
+                Step::Close(_) => {
+                    self.closed = true;
+                    break;
+                }
                 _ => panic!("a machine without bytes"),
             }
         }
         assert!(
-            self.queue.is_empty()
+            self.closed
+                || self.queue.is_empty()
                 || !self.running.is_empty()
                 || !self.asked.is_empty()
                 || self.until.is_some()

@@ -36,6 +36,10 @@ pub(crate) fn event(event: Event) {
             line("postfix/qmgr", Some(&queue_id), &text);
         }
         Event::Removed { queue_id } => line("postfix/qmgr", Some(&queue_id), "removed"),
+        Event::Abandoned => {
+            let text = "warning: deliveries did not end in time; they will be tried again";
+            line("postfix/qmgr", None, text);
+        }
     }
 }
 

@@ -66,8 +66,10 @@ impl Draft {
         if written.is_err() {
             // It may have got its name before the sync failed; then it must not come back. Where
             // that cannot be helped, it comes whole.
-            let entry = self.spool.fs.unlink(&self.spool.path(&self.id, "entry"));
-            self.kept = entry.is_err_and(|error| error.kind() != io::ErrorKind::NotFound);
+            self.kept = match self.spool.fs.unlink(&self.spool.path(&self.id, "entry")) {
+                Ok(()) => self.spool.fs.sync_dir(&self.spool.directory).is_err(),
+                Err(error) => error.kind() != io::ErrorKind::NotFound,
+            };
             return written;
         }
         self.kept = true;

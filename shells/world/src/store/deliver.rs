@@ -198,8 +198,16 @@ impl Tmp {
     }
 
     fn remove(&self, store: &Store) {
-        // An error leaves a file in tmp/, where nobody looks but the cleaner.
-        let _ = store.as_user(&self.home, || store.inner.fs.unlink(&self.path));
+        // An error leaves a file in tmp/, where nobody looks but the cleaner; or a second copy when
+        // the sender tries again.
+        let _ = store.as_user(&self.home, || {
+            let removed = store.inner.fs.unlink(&self.path);
+            let new = top(&self.home).join("new");
+            if removed.is_ok() && self.path.starts_with(&new) {
+                // The name may be durable although the sync failed: it must not come back.
+                let _ = store.sync_dir(&new);
+            }
+        });
     }
 }
 

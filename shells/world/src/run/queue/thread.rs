@@ -115,7 +115,7 @@ impl Driver {
         self.drain(&world);
         self.tidy(&world);
         if self.end.is_some_and(|end| end <= world.settings.clock.mono()) {
-            tracing::warn!("warning: deliveries did not end in time; they will be tried again");
+            world.settings.log.event(Event::Abandoned);
             return false;
         }
         !self.closed
