@@ -435,6 +435,8 @@ fn die_after(calls: usize, recipients: &[&str]) -> bool {
     let mut settings = place.settings();
     settings.fs = Some(Arc::new(fs.clone()));
     settings.file_threads = 1;
+    // This clock stands still, and a dead disk takes nothing.
+    settings.spool.stop_grace = Duration::ZERO;
     let Ok(world) = World::start(settings) else { return false };
     let accepted = send(&world, to(&world, recipients)).is_ok();
     let lived = fs.is_alive();

@@ -88,6 +88,8 @@ impl Life {
         settings.clock = Arc::<ManualClock>::clone(&self.clock);
         settings.carrier = Some(Arc::<Remote>::clone(&self.remote));
         settings.file_threads = 1;
+        // This clock stands still, and a dead disk takes nothing.
+        settings.spool.stop_grace = Duration::ZERO;
         settings.policy.gid = Gid::SameAsUid;
         let table = |map: Map, attribute| {
             let text = format!(
