@@ -539,7 +539,11 @@ pub const KEYS: &[Key] = &[
         "\"300s\"",
         "A client that takes less than 16 KiB of what waits for it within this time is dropped.",
     ),
-    key("limits.file_threads", "32", "Threads that wait for the disk."),
+    key(
+        "limits.file_threads",
+        "32",
+        "Threads that wait for the disk: so many for mail that comes and goes, and as many for IMAP.",
+    ),
     key(
         "limits.stop_timeout",
         "\"30s\"",

@@ -131,8 +131,10 @@ pub(crate) struct Inner {
     srs: Option<Srs>,
     /// What users and clients have sent lately.
     rates: Mutex<RateLimiter>,
-    /// Threads for work on files.
+    /// Threads for work on messages that come and go.
     files: Pool,
+    /// Threads for work in mailboxes: however long their users search, mail is taken.
+    mailboxes: Pool,
     /// Threads for comparing passwords.
     passwords: Pool,
     /// The spool is ours alone while this is held.
@@ -267,6 +269,7 @@ impl World {
             srs,
             rates: Mutex::new(RateLimiter::new(settings.rates)),
             files: pool("file", Worker::Files, settings.file_threads)?,
+            mailboxes: pool("mailbox", Worker::Files, settings.file_threads)?,
             policy: Arc::new(settings.policy.clone()),
             lookups,
             passwords: pool("password", Worker::Passwords, PASSWORD_THREADS)?,
@@ -436,6 +439,7 @@ impl World {
     pub fn stop(&self) {
         self.inner.queue.stop();
         self.inner.files.stop();
+        self.inner.mailboxes.stop();
         self.inner.passwords.stop();
         drop(lock(&self.inner.spool_lock).take());
     }

@@ -52,7 +52,8 @@ pub struct Settings {
     pub spool: Spool,
     /// Takes mail to other servers. Without it such mail waits.
     pub carrier: Option<Arc<dyn Carrier>>,
-    /// Threads for work on files. Each waits for the disk by itself, so there are more than cores.
+    /// Threads for work on messages that come and go, and as many for work in mailboxes that are read; at
+    /// most. Each waits for the disk by itself, so there are more than cores.
     pub file_threads: usize,
     /// What runs jobs instead of threads of our own. With it, files are used with no user's rights
     /// but those of [`fs`](Self::fs).

@@ -2,10 +2,11 @@
 
 mod common;
 
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use bytes::Bytes;
-use common::{Place, client, credentials, files};
+use common::{Place, client, credentials, files, send};
 use waypost_imap::search::{Key, Program};
 use waypost_imap::server as imap;
 use waypost_imap::server::{Call, Reply};
@@ -128,4 +129,39 @@ fn the_end_of_a_session_closes_what_it_left_open() {
     world.stop();
     let reply = ask(&world, &other, |ticket| Call::List { account, ticket });
     assert!(matches!(reply, Reply::Listed(imap::Listed(Err(imap::Failure::Unavailable)))));
+}
+
+/// However many sessions have the threads for mailboxes busy, mail is taken.
+#[test]
+fn busy_mailboxes_keep_no_mail_away() {
+    let place = Place::new();
+    let world = place.world();
+    let session = world.imap_session(|_| {});
+    let account = login(&world, &session);
+    // Work that ends only when the message is taken, for more threads than there are.
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let (to, listed) = mpsc::channel();
+    for _ in 0..2 * place.settings().file_threads {
+        let (account, wait, to) = (account.clone(), wait.clone(), to.clone());
+        let list = Call::List { account, ticket: Ledger::new().open(None) };
+        world.imap(&session, list, move |answer| {
+            let over = wait.lock().unwrap().recv();
+            to.send((answer.into_parts().1, over)).unwrap();
+        });
+    }
+    let (took, taken) = mpsc::channel();
+    let sender = world.clone();
+    let thread = std::thread::spawn(move || {
+        let text = "Subject: x\r\n\r\nx\r\n";
+        let from = "someone@elsewhere.test";
+        let sent = send(&sender, &client(None), from, "postmaster@example.org", text);
+        took.send(sent).unwrap_or_default();
+    });
+    let taken = taken.recv_timeout(Duration::from_secs(20));
+    drop((go, to));
+    assert_eq!(taken, Ok(Ok(())));
+    assert_eq!(place.new_mail("mail000").len(), 1);
+    assert_eq!(listed.iter().count(), 2 * place.settings().file_threads);
+    thread.join().unwrap();
 }

@@ -44,11 +44,13 @@ impl Session {
         let Some(open) = lock(&self.open).take() else { return };
         for handle in open.handles {
             let store = world.store.clone();
-            world.files.submit(Some(MAILBOX | handle), move || store.release(Handle(handle)));
+            world.mailboxes.submit(Some(MAILBOX | handle), move || store.release(Handle(handle)));
         }
         for upload in open.uploads {
             let store = world.store.clone();
-            world.files.submit(Some(UPLOAD | upload), move || store.abort_upload(Upload(upload)));
+            world
+                .mailboxes
+                .submit(Some(UPLOAD | upload), move || store.abort_upload(Upload(upload)));
         }
     }
 
@@ -79,7 +81,7 @@ impl Work<'_> {
     {
         let promise = Promise::new(ticket, done, failure);
         let (world, session) = (Arc::clone(self.world), Arc::clone(self.session));
-        self.world.files.submit(key, move || promise.keep(job(&world, &session)));
+        self.world.mailboxes.submit(key, move || promise.keep(job(&world, &session)));
     }
 }
 
