@@ -165,3 +165,40 @@ fn busy_mailboxes_keep_no_mail_away() {
     assert_eq!(listed.iter().count(), 2 * place.settings().file_threads);
     thread.join().unwrap();
 }
+
+/// One account cannot search with all the threads there are.
+#[test]
+fn searches_of_one_account_leave_threads_to_others() {
+    let place = Place::new();
+    let world = place.world();
+    let (go, wait) = mpsc::channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let (to, searched) = mpsc::channel();
+    let sessions: Vec<_> = (0..place.settings().file_threads)
+        .map(|_| {
+            let session = world.imap_session(|_| {});
+            let account = login(&world, &session);
+            let handle = open(&world, &session, &account).handle;
+            (session, handle)
+        })
+        .collect();
+    for (session, handle) in &sessions {
+        let (wait, to) = (wait.clone(), to.clone());
+        let (view, program) = (Arc::default(), Arc::new(Program(vec![Key::Smaller(100)])));
+        let ticket = Ledger::new().open(None);
+        let search = Call::Search { handle: *handle, view, program, ticket };
+        world.imap(session, search, move |answer| {
+            let over = wait.lock().unwrap().recv();
+            to.send((answer.into_parts().1, over)).unwrap();
+        });
+    }
+    let other = world.imap_session(|_| {});
+    let account = login(&world, &other);
+    let (took, listed) = mpsc::channel();
+    let list = Call::List { account, ticket: Ledger::new().open(None) };
+    world.imap(&other, list, move |answer| took.send(answer.into_parts().1).unwrap_or_default());
+    let listed = listed.recv_timeout(Duration::from_secs(20));
+    drop((go, to));
+    assert!(matches!(listed, Ok(Reply::Listed(imap::Listed(Ok(_))))), "{listed:?}");
+    assert_eq!(searched.iter().count(), sessions.len());
+}

@@ -1,6 +1,7 @@
 //! What an IMAP session asks for.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
 
 use waypost_imap::server::{
@@ -33,6 +34,7 @@ struct Open {
 /// Kinds of keys, so that numbers of different kinds do not hold each other up.
 const MAILBOX: u64 = 1 << 62;
 const UPLOAD: u64 = 2 << 62;
+const SEARCHES: u64 = 3 << 62;
 
 impl Session {
     pub(crate) fn new(notify: Arc<dyn Fn(Notice) + Send + Sync>) -> Self {
@@ -247,7 +249,7 @@ fn with_messages(work: &Work<'_>, call: Call, done: Done<imap::Reply>) {
         }
         Call::Search { handle, view, program, ticket } => {
             work.run(
-                key(handle),
+                searches_of(work.world, handle),
                 ticket,
                 done,
                 || imap::Found(Err(DOWN)),
@@ -256,6 +258,15 @@ fn with_messages(work: &Work<'_>, call: Call, done: Done<imap::Reply>) {
         }
         other => in_upload(work, other, done),
     }
+}
+
+/// A search may take minutes. Those of one account run one after the other, and leave the threads to
+/// others.
+fn searches_of(world: &Inner, handle: Handle) -> Option<u64> {
+    let session = world.store.session(handle).ok()?;
+    let mut hasher = DefaultHasher::new();
+    session.mailbox.home.path.hash(&mut hasher);
+    Some(SEARCHES | hasher.finish())
 }
 
 /// Calls for an APPEND under way.
