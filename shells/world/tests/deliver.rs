@@ -3,14 +3,14 @@
 mod common;
 
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::fragile::Fragile;
 use common::{NOON, Place, address, call, client, files, sender, wait};
-use waypost_machine::UnixTime;
-use waypost_mail::{Body, Delivery, Envelope, Recipient, Reply, Target, Verdict};
+use waypost_machine::{Ledger, UnixTime};
+use waypost_mail::{Body, Delivery, Envelope, Notify, Recipient, Reply, Target, Verdict};
 use waypost_queue::Selection;
 use waypost_smtp::server::{self as smtp, MessageId};
 use waypost_world::{Event, Grade, StartError, Status, Unusable, World};
@@ -514,6 +514,97 @@ fn a_torn_entry_is_taken_up() {
     let findings = from.recv().unwrap();
     let told = findings.iter().find(|it| it.text.ends_with("corrupt: 1 damaged messages"));
     assert_eq!(told.unwrap().grade, Grade::Bad, "{findings:?}");
+}
+
+/// Stops a world; the clock goes on until its queue takes nothing more, then what is held up goes on.
+fn stop_late(place: &Place, world: &World, go: mpsc::Sender<()>) {
+    let stopping = world.clone();
+    let stopping = std::thread::spawn(move || stopping.stop());
+    while wait(|done| world.queue(Selection::All, done)).is_ok() {
+        place.clock.advance(Duration::from_secs(1));
+        world.run_queue();
+        std::thread::yield_now();
+    }
+    drop(go);
+    stopping.join().unwrap();
+}
+
+/// A message for mail000 that goes through the spool.
+fn told(world: &World) -> MessageId {
+    let mut to = recipient(world, "mail000@mail.example.com");
+    to.notify = Some(Notify { success: true, failure: true, delay: false });
+    let message = begin(world, envelope(vec![to]));
+    append(world, message, TEXT);
+    message
+}
+
+/// What nobody would hear of any more is not delivered, for it would be again after the start.
+#[test]
+fn what_has_not_begun_when_the_queue_stops_begins_after_the_start() {
+    let place = Place::new();
+    let mut settings = place.settings();
+    settings.file_threads = 1;
+    let world = World::start(settings).unwrap();
+    let message = told(&world);
+    // The one thread is held up twice: behind the acceptance, and between the beginning of the
+    // delivery and the mailbox.
+    let held = |call: smtp::Call| {
+        let (go, held) = mpsc::channel::<()>();
+        let (to, from) = mpsc::channel();
+        world.smtp(call, move |answer| {
+            to.send(answer.into_parts().1).unwrap();
+            held.recv().unwrap_or_default();
+        });
+        (go, from)
+    };
+    let (go, taken) = held(smtp::Call::Commit { message, ticket: Ledger::new().open(None) });
+    let taken = taken.recv().unwrap();
+    assert!(matches!(taken, smtp::Reply::Committed(smtp::Committed::Done)), "{taken:?}");
+    assert_eq!(wait(|done| world.queue(Selection::All, done)).unwrap().len(), 1);
+    let (last, begun) = held(smtp::Call::Abort { message, ticket: Ledger::new().open(None) });
+    drop(go);
+    begun.recv().unwrap();
+    stop_late(&place, &world, last);
+    assert_eq!(place.new_mail("mail000").len(), 0);
+    let world = place.world();
+    let start = std::time::Instant::now();
+    while place.new_mail("mail000").is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20), "it is lost");
+        std::thread::yield_now();
+    }
+    world.stop();
+    assert_eq!(place.new_mail("mail000").len(), 1);
+}
+
+/// And what was in a mailbox before anybody heard of it is not delivered again.
+#[test]
+fn what_ends_behind_the_stop_of_the_queue_is_written_down() {
+    let place = Place::new();
+    let (go, held) = mpsc::channel::<()>();
+    let (delivered, log) = mpsc::channel();
+    let (held, delivered) = (Mutex::new(held), Mutex::new(delivered));
+    let mut settings = place.settings();
+    settings.log = Arc::new(move |event: Event| {
+        if matches!(event, Event::Delivery(_)) {
+            delivered.lock().unwrap().send(()).unwrap_or_default();
+            held.lock().unwrap().recv().unwrap_or_default();
+        }
+    });
+    let world = World::start(settings).unwrap();
+    commit(&world, told(&world)).unwrap();
+    log.recv().unwrap();
+    assert_eq!(place.new_mail("mail000").len(), 1);
+    stop_late(&place, &world, go);
+    let old = files(&place.spool());
+    let world = place.world();
+    let start = std::time::Instant::now();
+    // Then the sender has been told.
+    while files(&place.spool()).iter().any(|name| old.contains(name)) {
+        assert!(start.elapsed() < Duration::from_secs(20), "{old:?} stays");
+        std::thread::yield_now();
+    }
+    world.stop();
+    assert_eq!(place.new_mail("mail000").len(), 1);
 }
 
 /// A second server would deliver twice, and remove what this one is writing; questions do neither.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use waypost_mail::{Enhanced, Target, Verdict};
-use waypost_queue::{Attempted, Diagnosis, Outcome, SiteState, Waiting};
+use waypost_queue::{Attempted, Change, Diagnosis, Outcome, SiteState, Waiting};
 
 use super::attempt::{Recipients, Trip, unreadable};
 use super::slot::Due;
@@ -49,6 +49,10 @@ fn write(
 ) {
     let worker = Arc::clone(&trip.world);
     let job = move || {
+        if trip.world.queue.is_closed() {
+            // It would be delivered again after the start.
+            return;
+        }
         let written =
             if recipients.is_empty() { Some(Vec::new()) } else { store(&trip, &recipients) };
         let Some(written) = written else {
@@ -76,10 +80,28 @@ fn write(
                 },
             ));
         }
+        if trip.world.queue.is_closed() {
+            write_down(&trip, &outcomes);
+        }
         due.keep(Attempted { outcomes, site });
     };
     // Not in line with the message's other jobs: its mailboxes are written side by side.
     worker.files.submit(None, job);
+}
+
+/// Tells the spool who has the message. The queue does so, but for what ended after its stop.
+fn write_down(trip: &Trip, outcomes: &[(u32, Outcome)]) {
+    let done = |(place, outcome): &(u32, Outcome)| match outcome {
+        Outcome::Delivered(None) => Some(Change::Done(*place as usize)),
+        Outcome::Delivered(Some(why)) => Some(Change::Delivered(*place as usize, Arc::clone(why))),
+        _ => None,
+    };
+    let done: Vec<Change> = outcomes.iter().filter_map(done).collect();
+    if !done.is_empty()
+        && let Err(error) = trip.slot.record(&trip.world.queue.spool, &done)
+    {
+        tracing::error!("spool: {error}; {} may be delivered again", trip.slot.name);
+    }
 }
 
 /// What came of each; `None` when the message cannot be read.

@@ -232,6 +232,11 @@ impl Queue {
         std::mem::take(&mut tasks.waiting)
     }
 
+    /// Whether no task is taken any more: nobody hears of what is done now.
+    fn is_closed(&self) -> bool {
+        lock(&self.tasks).closed
+    }
+
     /// No task is taken any more.
     fn close(&self) {
         let mut tasks = lock(&self.tasks);
