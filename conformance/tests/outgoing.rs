@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Instant;
 use waypost_conformance::remote::PATIENCE;
+use waypost_conformance::remote::journal::fate;
 use waypost_conformance::remote::outside::{Outside, sender, submit, whole};
 use waypost_conformance::remote::play::{MESSAGE, play};
 use waypost_conformance::remote::script;
@@ -18,12 +19,13 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let checks: [(&str, Check); 5] = [
+    let checks: [(&str, Check); 6] = [
         ("a refusal comes back to the sender", refused),
         ("a delay is told to the sender, and then the end", delayed),
         ("what waits is listed, and tried again on demand", listed),
         ("one connection for two messages", reused),
         ("a stop while a host owes its word", stopped),
+        ("a host that refuses and closes in the message", cut_short),
     ];
     let case = |shell: Shell, (name, check): (&str, Check)| Case {
         name: format!("{} {name}", shell.name()),
@@ -184,6 +186,27 @@ fn stopped(shell: Shell) -> Result<(), String> {
     match (status.success(), told, late) {
         (true, 1, 0) => Ok(()),
         (_, told, late) => Err(format!("{status}; told {told} times, {late} came too late")),
+    }
+}
+
+/// It closes with octets unread, so that its system breaks the connection: its word stands there to be
+/// read when writing fails.
+fn cut_short(shell: Shell) -> Result<(), String> {
+    let mut world = World::new(
+        shell,
+        "@ subject: a word in the message\n-- connection\n-- hello\n-- envelope\nC: DATA\n\
+         S: 354 go on\nC: {..}\nS: 552 5.3.4 too big\n-- reset\n",
+        &[],
+    )?;
+    let message = [MESSAGE, &b"0123456789\r\n".repeat(500_000)].concat();
+    let recipient = format!("one@{}", world.domain);
+    let id = submit(&world.outside.stage(), std::slice::from_ref(&recipient), &message)?;
+    world.play()?;
+    let told = world.outside.journal.wait(0, &id, |line| fate(line, &recipient))?;
+    let words = "said: 552 5.3.4 too big (in reply to end of DATA command))";
+    match told.starts_with("bounced 5.3.4 ") && told.ends_with(words) {
+        true => nothing_waits(&world.outside),
+        false => Err(told),
     }
 }
 

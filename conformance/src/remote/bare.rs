@@ -227,7 +227,7 @@ impl Side for Bare {
             self.handle(Input::Secured(info));
         } else {
             // What a shell does when the handshake fails.
-            self.handle(Input::Eof);
+            self.handle(Input::Gone);
         }
         self.pump();
         Ok(())
@@ -236,6 +236,13 @@ impl Side for Bare {
     fn close(&mut self) {
         self.pump();
         self.handle(Input::Eof);
+        self.pump();
+        self.said.clear();
+    }
+
+    fn reset(&mut self) {
+        self.pump();
+        self.handle(Input::Gone);
         self.pump();
         self.said.clear();
     }

@@ -50,6 +50,9 @@ pub trait Side {
     /// The host closes the connection.
     fn close(&mut self);
 
+    /// The host closes the connection with octets unread: its system breaks it.
+    fn reset(&mut self);
+
     /// What came of a recipient in this attempt: `deferred 4.4.2 (lost connection with ...)`.
     ///
     /// # Errors

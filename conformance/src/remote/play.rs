@@ -64,6 +64,7 @@ pub fn play(case: &Case, domain: &str, side: &mut dyn Side) -> Result<Vec<Vec<u8
             What::Connection(host) => side.connection(host.as_deref()).map_err(wrong)?,
             What::Tls(how) => side.secure(*how).map_err(wrong)?,
             What::Close => side.close(),
+            What::Reset => side.reset(),
             What::End => {
                 if let Some(line) = side.line().map_err(wrong)? {
                     return Err(wrong(format!("{} instead of the end", escape(&line))));

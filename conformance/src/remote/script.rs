@@ -22,6 +22,7 @@
 //! | `-- quit` | QUIT, and the end |
 //! | `-- TLS kind` | the handshake, with a host of this [`Tls`] |
 //! | `-- close` | the host closes |
+//! | `-- reset` | it closes although there is something to read |
 //! | `-- end` | the client closes |
 //! | `-- over` | the client closes, after RSET and QUIT if it likes; those are answered |
 //! | `-- retry` | the message is tried again |
@@ -89,6 +90,8 @@ pub enum What {
     Tls(Tls),
     /// The host closes.
     Close,
+    /// The host closes with octets unread.
+    Reset,
     /// The client closes.
     End,
     /// The client ends it in any way.
@@ -265,6 +268,7 @@ fn expand(text: &str, to: &[String], push: &mut impl FnMut(What)) -> Result<(), 
             push(What::Tls(known.ok_or_else(|| format!("unknown kind of TLS: {kind}"))?.1));
         }
         ("close", "") => push(What::Close),
+        ("reset", "") => push(What::Reset),
         ("end", "") => push(What::End),
         ("over", "") => push(What::Over),
         ("retry", "") => push(What::Retry),

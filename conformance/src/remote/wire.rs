@@ -211,6 +211,10 @@ impl Side for Wire {
         }
     }
 
+    fn reset(&mut self) {
+        self.stream = None;
+    }
+
     fn fate(&mut self, recipient: &str) -> Result<String, String> {
         let address = format!("{recipient}@{}", self.domain);
         let told = self.told.entry(recipient.to_owned()).or_default();

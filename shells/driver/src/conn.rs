@@ -70,6 +70,8 @@ pub struct Conn<M: Machine> {
     wait: Wait,
     /// While output waits.
     stuck: Option<Stuck>,
+    /// Writing has failed with this; what the peer said before may still be in the socket.
+    deaf: Option<io::ErrorKind>,
     fault: Option<Fault>,
     /// What the machine still says goes nowhere.
     broken: bool,
@@ -98,6 +100,7 @@ impl<M: Machine> Conn<M> {
             settings,
             wait,
             stuck: None,
+            deaf: None,
             fault: None,
             broken: false,
             ended: false,
@@ -155,7 +158,10 @@ impl<M: Machine> Conn<M> {
         loop {
             self.drain(now, &mut effects);
             self.tell_fault(&mut effects);
-            if self.closed.is_some() || !self.feed(now, &mut effects) {
+            if self.closed.is_some() {
+                break;
+            }
+            if !(self.feed(now, &mut effects) || self.has_heard_all(now)) {
                 break;
             }
         }
@@ -166,7 +172,7 @@ impl<M: Machine> Conn<M> {
 
     /// True while there is something to write.
     pub fn wants_write(&self) -> bool {
-        self.wire.wants_write()
+        self.deaf.is_none() && self.wire.wants_write()
     }
 
     /// Writes as much as `to` takes before it would block. When this is true, pump again: there is
@@ -181,6 +187,12 @@ impl<M: Machine> Conn<M> {
                     self.fail(now, Fault::WriteTimeout);
                 }
                 slow || count > 0
+            }
+            // A host that refuses the rest of a message says so and closes: its words are there to
+            // be read, then comes the end.
+            Err(error) if self.closed.is_none() => {
+                self.deaf = Some(error.kind());
+                true
             }
             Err(error) => {
                 self.broken(now, &error);
@@ -208,7 +220,7 @@ impl<M: Machine> Conn<M> {
 
     /// True when the connection can be dropped.
     pub fn finished(&self) -> bool {
-        self.closed.is_some() && !self.wire.wants_write()
+        self.closed.is_some() && !self.wants_write()
     }
 
     /// Why the machine closed, once it has.
@@ -253,6 +265,17 @@ impl<M: Machine> Conn<M> {
         self.gone(now, fault);
     }
 
+    /// Whether there is nobody to write to, and nothing that the machine would still read.
+    fn has_heard_all(&mut self, now: Now) -> bool {
+        match self.deaf {
+            Some(kind) if !(self.broken || self.wants_read()) => {
+                self.fail(now, Fault::Socket(kind));
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// What the machine has begun and must finish, it finishes.
     fn gone(&mut self, now: Now, fault: Fault) {
         if !self.broken {
@@ -274,9 +297,10 @@ impl<M: Machine> Conn<M> {
         while self.closed.is_none() {
             // Before whatever comes of it: what the machine says then is not the whole story.
             self.tell_fault(effects);
-            let room = match self.broken {
-                true => usize::MAX,
-                false => self.settings.high_mark.saturating_sub(self.wire.held()),
+            let room = match self.deaf {
+                _ if self.broken => usize::MAX,
+                Some(_) => 0,
+                None => self.settings.high_mark.saturating_sub(self.wire.held()),
             };
             let step = self.machine.poll(room);
             trace::step(self.id, room, &step);
@@ -317,6 +341,9 @@ impl<M: Machine> Conn<M> {
             Ok(Arrived::Secured(info)) => {
                 effects(Effect::Secured(info.clone()));
                 self.handle(now, Input::Secured(info));
+            }
+            Ok(Arrived::End) if let Some(kind) = self.deaf => {
+                self.fail(now, Fault::Socket(kind));
             }
             Ok(Arrived::End) => {
                 self.ended = true;

@@ -336,9 +336,46 @@ impl io::Write for Gone {
 fn a_write_that_fails_ends_the_session() {
     let mut server = Server::new(Toy::default(), TlsConfigs::default());
     assert!(server.conn.write_to(server.now, &mut Gone), "pump again");
+    // What the peer said before it went is heard.
+    server.conn.received(Bytes::from_static(b"TURN abc\n"));
+    server.pump();
+    assert_eq!((server.calls.len(), &server.faults[..]), (1, &[][..]));
+    assert!(server.conn.wants_read() && !server.conn.wants_write());
+    server.conn.eof();
+    server.pump();
+    assert_eq!(server.faults, [Fault::Socket(io::ErrorKind::BrokenPipe)]);
+    assert_eq!(server.conn.closed(), Some(Why::Gone));
+    assert!(server.conn.finished());
+}
+
+#[test]
+fn nobody_is_written_to_and_nothing_is_read() {
+    // The machine has heard enough: it waits for the peer to take what it said.
+    let mut server = talkative();
+    server.conn.received(Bytes::from(vec![b'\n'; 100_000]));
+    server.pump();
+    assert!(!server.conn.wants_read());
+    assert!(server.conn.write_to(server.now, &mut Gone), "pump again");
     server.pump();
     assert_eq!(server.faults, [Fault::Socket(io::ErrorKind::BrokenPipe)]);
     assert!(server.conn.finished());
+    // No end comes.
+    let mut server = Server::new(Toy::tireless(), TlsConfigs::default());
+    assert!(server.conn.write_to(server.now, &mut Gone), "pump again");
+    server.pump();
+    assert!(!server.conn.finished());
+    assert_eq!(server.conn.deadline(), Some(at(300).mono));
+    server.now = at(300);
+    server.conn.tick(server.now);
+    server.pump();
+    assert!(server.conn.finished());
+    // Last words that do not arrive.
+    let mut server = Server::new(Toy::default(), TlsConfigs::default());
+    server.conn.stop(server.now);
+    server.pump();
+    assert!(server.conn.write_to(server.now, &mut Gone), "pump again");
+    server.pump();
+    assert!(server.conn.finished() && !server.conn.lingers());
 }
 
 #[test]
