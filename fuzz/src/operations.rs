@@ -307,7 +307,7 @@ impl<S: Play> Run<'_, S> {
         };
         self.subject.check(&self.world, &end);
         let secured = Input::Secured(TlsInfo::default());
-        let mut inputs = vec![Input::Tick, secured, Input::Stop, Input::Eof];
+        let mut inputs = vec![Input::Tick, secured, Input::Stop, Input::Eof, Input::Gone];
         inputs.extend(self.open.drain(..).chain(self.late.drain(..)).map(Input::Answer));
         for input in inputs {
             self.session.handle(self.now, input);

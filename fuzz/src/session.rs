@@ -1,4 +1,4 @@
-//! The laws L1 to L12 over a session and any input: the first octet chooses settings, the second one
+//! The laws L1 to L13 over a session and any input: the first octet chooses settings, the second one
 //! whatever is left open (how the input is cut, when answers come), the rest is what the peer sends.
 //! Parts that are cut by [`HANDSHAKE`] have a handshake between them.
 

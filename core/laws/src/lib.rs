@@ -16,6 +16,7 @@
 //! | L10 limits | input and output that are held stay within their limits | every run |
 //! | L11 robust | no input makes it panic or go on for ever | [`robustness`] |
 //! | L12 ticks | a tick at any time is harmless | [`ticks`] |
+//! | L13 gone | when the connection breaks, commits are waited for and nothing else | [`gone`] |
 //!
 //! A test names its protocol and the world around it once, by a [`Subject`], and runs [`all`] over
 //! scripts of its choosing:
@@ -146,7 +147,7 @@ pub trait Subject {
 /// A law that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// `L1` to `L12`.
+    /// `L1` to `L13`.
     pub law: &'static str,
     /// What was seen.
     pub how: String,
@@ -172,7 +173,8 @@ pub fn all<S: Subject>(subject: &S, script: &Script, choices: &[u8]) -> Result<(
     patience(subject, script, choices)?;
     injection(subject, script, choices)?;
     robustness(subject, script, choices)?;
-    ticks(subject, script, choices)
+    ticks(subject, script, choices)?;
+    gone(subject, script, choices)
 }
 
 /// L1.
@@ -252,6 +254,16 @@ pub fn robustness<S: Subject>(subject: &S, script: &Script, choices: &[u8]) -> R
 /// The law is broken.
 pub fn ticks<S: Subject>(subject: &S, script: &Script, choices: &[u8]) -> Result<(), Broken> {
     same("L12", subject, script, choices, Freedom { ticks: true, ..Freedom::NONE })
+}
+
+/// L13: the connection breaks at some moment.
+///
+/// # Errors
+/// The law is broken.
+pub fn gone<S: Subject>(subject: &S, script: &Script, choices: &[u8]) -> Result<(), Broken> {
+    let at = choices.iter().take(8).map(|choice| usize::from(*choice)).sum::<usize>() / 8;
+    let freedom = Freedom { cuts: true, rooms: true, drains: true, ..Freedom::NONE };
+    run(subject, script, choices, Freedom { silent: true, gone: Some(at), ..freedom }).map(|_| ())
 }
 
 /// What the protocol says to a script, when everything comes at once and in order.

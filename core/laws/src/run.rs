@@ -14,6 +14,8 @@ use crate::{Broken, Subject};
 
 /// Steps after which a run counts as endless.
 const ENDLESS: usize = 1_000_000;
+/// Steps that a session may take when its connection has broken.
+const FAREWELL: usize = 10_000;
 /// No timer is longer.
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -61,6 +63,8 @@ pub(crate) struct Freedom {
     pub(crate) late: bool,
     /// Clear bytes come where a handshake should.
     pub(crate) inject: bool,
+    /// The connection breaks after so many steps.
+    pub(crate) gone: Option<usize>,
 }
 
 impl Freedom {
@@ -74,6 +78,7 @@ impl Freedom {
         silent: false,
         late: false,
         inject: false,
+        gone: None,
     };
 }
 
@@ -155,6 +160,9 @@ impl<S: Subject> Run<'_, S> {
             if self.steps > ENDLESS {
                 return broken("L11", format!("it goes on for ever:\n{}", self.seen));
             }
+            if self.freedom.gone.is_some_and(|at| at < self.steps) {
+                return self.gone();
+            }
             if self.choose(self.freedom.ticks, 4) == 1 {
                 self.hand_in(Input::Tick)?;
             }
@@ -184,6 +192,22 @@ impl<S: Subject> Run<'_, S> {
             }
         }
         Ok(())
+    }
+
+    /// The connection breaks: what is due then is due without a byte more, and at once.
+    fn gone(&mut self) -> Result<(), Broken> {
+        self.hand_in(Input::Gone)?;
+        for _ in 0..FAREWELL {
+            match self.session.poll(usize::MAX) {
+                Step::Wait(_) if self.answer()? => {}
+                Step::Wait(_) => return broken("L13", format!("it waits:\n{}", self.seen)),
+                step => self.step(step, usize::MAX)?,
+            }
+            if self.seen.closed.is_some() {
+                return Ok(());
+            }
+        }
+        broken("L13", format!("it goes on:\n{}", self.seen))
     }
 
     fn step(&mut self, step: Step<Session<S::Protocol>>, room: usize) -> Result<(), Broken> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use waypost_laws::{
-    Broken, Script, Subject, all, choices, chunking, interleaving, lines, patience, room,
+    Broken, Script, Subject, all, choices, chunking, gone, interleaving, lines, patience, room,
     transcript,
 };
 use waypost_machine::{
@@ -23,6 +23,8 @@ enum Bug {
     Forever,
     /// It tells a peer that reads slowly to hurry.
     Room,
+    /// It saves again and again.
+    Saves,
 }
 
 struct Toy {
@@ -128,6 +130,9 @@ impl Protocol for Toy {
                 self.asked = None;
                 match reply {
                     Reply::Turned(Turned(line)) => cx.send(line.into()),
+                    Reply::Saved(Saved) if self.bug == Bug::Saves => {
+                        self.asked = Some(cx.commit(Call::Save));
+                    }
                     Reply::Saved(Saved) => cx.send_slice(b"saved\n"),
                 }
             }
@@ -226,6 +231,7 @@ fn faulty_toys_are_found_out() {
         (Bug::Room, room, &long, Some("L2")),
         (Bug::Chunks, interleaving, b"abc\nxyz\n", Some("L3")),
         (Bug::Forever, patience, b"abc\n", Some("L8")),
+        (Bug::Saves, gone, b"SAVE\n", Some("L13")),
     ] {
         assert_eq!(law_broken_by(bug, law, text), broken, "{}", text.escape_ascii());
     }
