@@ -188,6 +188,8 @@ impl Store {
         for name in names {
             let _ = self.inner.fs.unlink(&inside(dir, "cur", name));
         }
+        // The names may be durable, whatever was said of them: they must not come back.
+        let _ = self.sync_dir(&dir.join("cur"));
     }
 }
 

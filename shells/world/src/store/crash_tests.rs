@@ -60,6 +60,8 @@ pub(crate) struct Disk {
     pub(crate) left: usize,
     /// The numbers of calls that fail, counted from 1; the power stays on.
     pub(crate) faults: Range<usize>,
+    /// The sync of a directory that fails has written all the same.
+    written: bool,
     pub(crate) calls: usize,
 }
 
@@ -273,7 +275,10 @@ impl Fs for SimFs {
         })
     }
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.call(|disk| {
+        let mut disk = lock(&self.0);
+        let fate = disk.count();
+        let written = fate.is_ok() || disk.written && disk.left > 0;
+        if written {
             let here = |path: &Path| path.parent() == Some(dir);
             let is_here = |(path, _): &(&PathBuf, &u64)| here(path);
             let own = |(path, node): (&PathBuf, &u64)| (path.clone(), *node);
@@ -290,8 +295,8 @@ impl Fs for SimFs {
                 disk.durable.remove(&path);
             }
             disk.durable.extend(names);
-            Ok(())
-        })
+        }
+        fate
     }
     fn chown(&self, _: &Path, _: u32, _: u32) -> io::Result<()> {
         self.call(|_| Ok(()))
@@ -509,4 +514,26 @@ fn what_was_moved_away_from_new_does_not_come_back() {
         assert_eq!(server.look("Work").unwrap(), ["d1"]);
     }
     assert!(stayed > 0);
+}
+
+/// What is refused is gone, also when the disk has written it before it said that it could not.
+#[test]
+fn a_refused_append_does_not_come_back() {
+    let mut failed = 0;
+    for at in 1..60 {
+        let fs = SimFs::new();
+        let mut server = Server::start(&fs, 0);
+        server.deliver("d0").unwrap();
+        server.look("INBOX").unwrap();
+        {
+            let mut disk = lock(&fs.0);
+            (disk.calls, disk.faults, disk.written) = (0, at..at + 1, true);
+        }
+        let appended = server.append("INBOX", "a1");
+        failed += usize::from(appended.is_err());
+        lock(&fs.0).crash(Survives::Synced);
+        let left = Server::start(&fs, 3600).look("INBOX").unwrap();
+        assert_eq!(left.contains(&"a1".to_owned()), appended.is_ok(), "call {at}: {left:?}");
+    }
+    assert!(failed > 10, "only {failed} calls can fail");
 }
