@@ -38,6 +38,8 @@ mod mailbox;
 mod open;
 mod read;
 mod search;
+#[cfg(test)]
+mod shared_tests;
 mod state;
 #[cfg(test)]
 mod testing;
