@@ -10,8 +10,8 @@ use std::cell::RefCell;
 use std::time::Duration;
 use waypost_laws::Subject;
 use waypost_machine::{
-    Answer, Input, Ledger, Limits, Machine, Now, Protocol, Session, Step, TlsInfo, UnixTime, Wait,
-    Why,
+    Answer, Held, Input, Ledger, Limits, Machine, Now, Protocol, Session, Step, TlsInfo, UnixTime,
+    Wait, Why,
 };
 
 use crate::session::{Ended, Play};
@@ -121,7 +121,7 @@ impl<S: Play> Run<'_, S> {
     fn hand_in(&mut self, input: Input<Session<S::Protocol>>) {
         self.idle = false;
         self.session.handle(self.now, input);
-        let (input, output) = self.session.held();
+        let Held { input, output, .. } = self.session.held();
         assert!(input <= self.limits.input, "L10: it holds {input} bytes of input");
         let most = self.limits.output + self.subject.longest_reply();
         assert!(output <= most, "L10: it holds {output} bytes of output");
@@ -246,7 +246,7 @@ impl<S: Play> Run<'_, S> {
     fn waits(&mut self, wait: Wait, room: usize) {
         self.credit = wait.read;
         self.wait = wait;
-        let held = self.session.held().1 > 0;
+        let held = self.session.held().output > 0;
         assert!(room < 4096 || !held, "L4: there is room, and it does not send");
         if held {
             return;

@@ -90,13 +90,15 @@ pub enum Wire {
     FlagsTheOtherWay,
     /// Who wants to be told nothing is told.
     LosesWishes,
+    /// Sessions are given what they do not want to read yet.
+    ReadsOn,
     /// Now and then a session is not woken.
     LosesWakes,
 }
 
 impl Wire {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::AnswersEarly,
         Self::FailureIsSuccess,
         Self::Relays,
@@ -107,6 +109,7 @@ impl Wire {
         Self::OneUid,
         Self::FlagsTheOtherWay,
         Self::LosesWishes,
+        Self::ReadsOn,
         Self::LosesWakes,
     ];
 
@@ -174,6 +177,10 @@ impl Tamper for Tampering {
             Wire::FlagsTheOtherWay => replaced(&bytes, b" +FLAGS", b" -FLAGS"),
             _ => bytes,
         }
+    }
+
+    fn reads_on(&self) -> bool {
+        self.wire == Wire::ReadsOn
     }
 
     fn loses_wake(&self) -> bool {

@@ -24,6 +24,16 @@ const LINGER: Duration = Duration::from_secs(2);
 /// A session that goes round so often without waiting for anything does so for ever.
 const ROUNDS: usize = 20_000;
 
+/// Bytes that a session may keep of its peer: what its machine takes, and a block that was read.
+const INPUT: usize = 64 * 1024 + BLOCK;
+/// Bytes for it: what its machine has said, and what waits to be written; each begins a last piece
+/// while there is room for some of it.
+const OUTPUT: usize = 2 * (64 * 1024 + PIECE);
+/// What a session says at once, at most.
+const PIECE: usize = 64 * 1024;
+/// Calls without an answer: a FETCH reads ahead so far.
+const CALLS: usize = 8;
+
 pub(crate) enum Near {
     Open {
         session: Box<dyn Session>,
@@ -154,7 +164,12 @@ impl Stream {
             if session.finished() {
                 return true;
             }
-            if session.wants_read() && self.read_near(session) {
+            let held = session.held();
+            if held.input > INPUT || held.output > OUTPUT || held.calls > CALLS {
+                self.net.complain(Law::W11, format!("{} keeps too much: {held:?}", self.name));
+            }
+            let reads_on = || self.net.tamper.as_ref().is_some_and(|tamper| tamper.reads_on());
+            if (session.wants_read() || reads_on()) && self.read_near(session) {
                 continue;
             }
             let now = self.net.heap.mono();

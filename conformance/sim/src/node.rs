@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Poll, Wake, Waker};
 use std::time::Duration;
 
-use waypost_daemon::{Dial, Ground, Server, Service};
+use waypost_daemon::{Dial, Ground, Held, Server, Service};
 use waypost_world::{Event, Log, Process};
 
 use crate::choices::Choices;
@@ -27,6 +27,11 @@ use crate::workers::{Jobs, Pace};
 const START_AGAIN: Duration = Duration::from_secs(5);
 /// A server that does not start so often in a row never does.
 const STARTS: u32 = 100;
+
+/// `cache.entries` of the configuration.
+const CACHE: usize = 8;
+/// Keys whose mail is counted: fewer than there are lines in a script.
+const RATES: usize = 100;
 
 /// What stands where the server dials; `None`: nobody listens there.
 pub type Hosts = Box<dyn Fn(SocketAddr) -> Option<Box<dyn Peer>> + Send + Sync>;
@@ -304,6 +309,37 @@ impl Node {
             let others: Vec<_> = others.iter().map(|stream| &stream.name).collect();
             let what = format!("sessions do not end although the server stops: {others:?}");
             self.parts.net.complain(Law::W10, what);
+        }
+    }
+
+    /// W11: a server keeps no more than there is reason to.
+    pub(crate) fn check_held(&self) {
+        let state = lock(&self.state);
+        let Some(running) = &state.running else { return };
+        let held = running.server.held();
+        let world = &held.world;
+        // What a session has left is removed by a job.
+        let most = held.sessions + world.jobs;
+        let too_much = world.transits > most
+            || world.open > most
+            || world.uploads > most
+            || world.answers > CACHE
+            || world.rates > RATES
+            || held.idle > held.sessions;
+        if too_much {
+            self.parts.net.complain(Law::W11, format!("the server keeps too much: {held:?}"));
+        }
+    }
+
+    /// W11: a server that has nothing to do keeps nothing but what may be useful again.
+    pub(crate) fn check_rest(&self) {
+        let Some(server) = self.server() else { return };
+        let held = server.held();
+        let Held { sessions, consignments, idle, world } = held;
+        let waypost_world::Held { transits, queued, open, uploads, questions, jobs, .. } = world;
+        let left = [sessions, consignments, idle, transits, queued, open, uploads, questions, jobs];
+        if left.iter().any(|count| *count > 0) {
+            self.parts.net.complain(Law::W11, format!("the server is at rest and keeps {held:?}"));
         }
     }
 

@@ -112,6 +112,7 @@ pub fn run(script: &Script, options: &Options) -> Report {
     let has = |user: &str| !world.disk.owners(Path::new(HOMES).join(user)).is_empty();
     world.scene.read_everything(has);
     world.wait(READ, || world.is_quiet());
+    world.check_rest();
     world.stop();
     world.sweep();
     world.report(calls)
@@ -313,6 +314,13 @@ impl World {
             self.wait(STOPPED, || self.stage.is_up());
             self.command(Admin::Release);
             self.wait(TAKEN_UP, || false);
+        }
+    }
+
+    /// Nobody is there any more.
+    fn check_rest(&self) {
+        if self.is_settled() {
+            self.stage.check_rest();
         }
     }
 

@@ -164,10 +164,16 @@ impl Stage {
             if self.disk.is_dead() {
                 self.node.crash(&self.choices);
             }
+            self.node.check_held();
             if self.heap().happened() > EVENTS {
                 return self.net.complain(Law::W10, format!("there is no end: {EVENTS} events"));
             }
         }
+    }
+
+    /// Looks whether a server that has nothing to do keeps something.
+    pub fn check_rest(&self) {
+        self.node.check_rest();
     }
 
     /// Ends it all: events hold the world that holds them, and nothing else would free it.

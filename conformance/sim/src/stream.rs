@@ -39,6 +39,11 @@ pub trait Tamper: Send + Sync {
         bytes
     }
 
+    /// True when the server is given what it does not want to read yet.
+    fn reads_on(&self) -> bool {
+        false
+    }
+
     /// True when the server's end of a connection is not woken this time.
     fn loses_wake(&self) -> bool {
         false

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use waypost_machine::{
-    Answer, CallId, Input, Machine, Now, Protocol, Session, Step, TlsInfo, UnixTime, Wait, Why,
+    Answer, CallId, Held, Input, Machine, Now, Protocol, Session, Step, TlsInfo, UnixTime, Wait,
+    Why,
 };
 
 use crate::script::{End, Script};
@@ -179,7 +180,7 @@ impl<S: Subject> Run<'_, S> {
                 _ => 600,
             };
             match self.session.poll(room) {
-                Step::Wait(_) if room == 0 && self.session.held().1 > 0 => {}
+                Step::Wait(_) if room == 0 && self.session.held().output > 0 => {}
                 Step::Wait(wait) => {
                     self.check_wait(wait)?;
                     self.check_drained()?;
@@ -371,7 +372,8 @@ impl<S: Subject> Run<'_, S> {
 
     fn hand_in(&mut self, input: Input<Session<S::Protocol>>) -> Result<(), Broken> {
         self.session.handle(self.now, input);
-        let (limits, (input, output)) = (self.subject.limits(), self.session.held());
+        let (limits, held) = (self.subject.limits(), self.session.held());
+        let Held { input, output, .. } = held;
         if input > limits.input || output > limits.output + self.subject.longest_reply() {
             return broken("L10", format!("it holds {input} and {output} bytes"));
         }
@@ -391,7 +393,7 @@ impl<S: Subject> Run<'_, S> {
 
     /// A machine that waits has done all it can do now: a tick does not wake it.
     fn check_drained(&mut self) -> Result<(), Broken> {
-        if self.freedom.ticks && !self.securing && self.session.held().1 == 0 {
+        if self.freedom.ticks && !self.securing && self.session.held().output == 0 {
             self.hand_in(Input::Tick)?;
             let waits = matches!(self.session.poll(usize::MAX), Step::Wait(_));
             return if waits { Ok(()) } else { broken("L4", "it waits with work left to do") };

@@ -90,7 +90,7 @@ mod timers;
 
 pub use inbox::{Inbox, TooLong};
 pub use secret::Secret;
-pub use session::{Cx, Event, Limits, Progress, Protocol, Session};
+pub use session::{Cx, Event, Held, Limits, Progress, Protocol, Session};
 pub use step::{Input, Machine, Step, TlsInfo, TlsRole, Wait, Why};
 pub use ticket::{Answer, CallId, Ledger, Ticket};
 pub use time::{Now, Time, UnixTime};

@@ -86,6 +86,17 @@ impl Default for Limits {
     }
 }
 
+/// What a session keeps, as [`Limits`] bound it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes from the peer that wait for the protocol.
+    pub input: usize,
+    /// Bytes for the peer.
+    pub output: usize,
+    /// Calls without an answer.
+    pub calls: usize,
+}
+
 /// What a protocol can see and do while it is called.
 pub struct Cx<'a, P: Protocol> {
     /// When it is.
@@ -256,9 +267,10 @@ impl<P: Protocol> Session<P> {
         &self.protocol
     }
 
-    /// Bytes held for the protocol, and bytes held for the peer.
-    pub fn held(&self) -> (usize, usize) {
-        (self.inbox.len(), self.state.out.len())
+    /// What it keeps now.
+    pub fn held(&self) -> Held {
+        let (input, output) = (self.inbox.len(), self.state.out.len());
+        Held { input, output, calls: self.state.ledger.len() }
     }
 
     fn with<R>(&mut self, run: impl FnOnce(&mut P, &mut Cx<'_, P>) -> R) -> R {
@@ -343,6 +355,10 @@ impl<P: Protocol> Machine for Session<P> {
     type Reply = P::Reply;
     type Notice = P::Notice;
     type Fact = P::Fact;
+
+    fn held(&self) -> Held {
+        Self::held(self)
+    }
 
     fn handle(&mut self, now: Now, input: Input<Self>) {
         self.now = now;

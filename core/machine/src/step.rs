@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 
 use bytes::Bytes;
 
+use crate::session::Held;
 use crate::ticket::{Answer, CallId};
 use crate::time::{Now, Time};
 
@@ -17,6 +18,11 @@ pub trait Machine {
     type Notice;
     /// A typed log line or metric.
     type Fact;
+
+    /// What it keeps for and of its peer, for a look from outside; nothing, without a peer.
+    fn held(&self) -> Held {
+        Held::default()
+    }
 
     /// Takes one input. `now` must not run backwards in `mono`.
     fn handle(&mut self, now: Now, input: Input<Self>);

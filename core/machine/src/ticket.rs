@@ -113,6 +113,11 @@ impl Ledger {
         self.open.is_empty()
     }
 
+    /// How many calls are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
     /// True while a commit is open.
     pub fn has_commit(&self) -> bool {
         self.open.values().any(|open| open.commit)

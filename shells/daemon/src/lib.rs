@@ -44,5 +44,5 @@ pub use cli::main;
 pub use dial::Dial;
 pub use ground::Ground;
 pub use listen::{Listening, Service};
-pub use server::{Given, Server, StartError};
+pub use server::{Given, Held, Server, StartError};
 pub use session::Session;

@@ -58,6 +58,19 @@ pub struct Server {
     told: Mutex<Option<Time>>,
 }
 
+/// What a server keeps in memory: numbers of things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Connections, those of our own making included.
+    pub sessions: usize,
+    /// Messages on their way to other servers.
+    pub consignments: usize,
+    /// Connections to other servers that wait for another message.
+    pub idle: usize,
+    /// What the world keeps.
+    pub world: waypost_world::Held,
+}
+
 /// A configuration that was read, with its certificates. Many servers may start from it.
 pub struct Given {
     file: ConfigFile,
@@ -274,6 +287,13 @@ impl Server {
     /// The world that the sessions ask.
     pub fn world(&self) -> &World {
         &self.running.world
+    }
+
+    /// What is kept in memory now, for a look from outside.
+    pub fn held(&self) -> Held {
+        let (consignments, idle) = self.outgoing.held();
+        let (sessions, world) = (self.registry.count(), self.running.world.held());
+        Held { sessions, consignments, idle, world }
     }
 
     /// The time now, by the clock that [`Session::deadline`] goes by.

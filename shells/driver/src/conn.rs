@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use waypost_machine::{Answer, CallId, Input, Machine, Now, Step, Time, TlsInfo, Wait, Why};
+use waypost_machine::{Answer, CallId, Held, Input, Machine, Now, Step, Time, TlsInfo, Wait, Why};
 
 use crate::trace;
 use crate::wire::{Arrived, TlsConfigs, TlsFault, Wire};
@@ -111,6 +111,13 @@ impl<M: Machine> Conn<M> {
     /// The machine, for a look from outside.
     pub fn machine(&self) -> &M {
         &self.machine
+    }
+
+    /// What is kept for and of the peer, here and in the machine.
+    pub fn held(&self) -> Held {
+        let Held { input, output, calls } = self.machine.held();
+        let (raw, plain) = (self.wire.unread(), self.wire.held());
+        Held { input: input + raw, output: output + plain, calls }
     }
 
     /// Raw bytes came from the peer. They are kept until the machine wants them.

@@ -40,6 +40,11 @@ impl Pool {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().count
+    }
+
     /// Keeps one, or tells it to quit.
     pub(crate) fn park(&self, nexthop: &str, idle: Idle) {
         let mut waiting = self.lock();

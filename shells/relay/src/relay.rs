@@ -66,6 +66,12 @@ impl Relay {
         }))
     }
 
+    /// Consignments under way, and connections that wait for another message.
+    pub fn held(&self) -> (usize, usize) {
+        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        (jobs.open.len(), self.0.pool.len())
+    }
+
     /// Stops: what no host has yet is deferred at once, also all that comes later. Sessions are told
     /// by whoever drives them, and say themselves what became of their messages.
     pub fn stop(&self) {

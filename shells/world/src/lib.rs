@@ -54,12 +54,14 @@
 //! | `rest.rs` | the spool of a server that does not run, for the admin |
 //! | `signer.rs` | signatures: what we need of who makes them |
 //! | `event.rs` | what the log is told of messages |
+//! | `held.rs` | what is kept in memory, counted |
 
 pub mod carrier;
 mod clock;
 pub mod directory;
 mod event;
 pub mod fs;
+mod held;
 pub mod identity;
 mod pool;
 mod process;
@@ -101,6 +103,7 @@ use store::Store;
 
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use event::{Agent, Attempt, Event, Log, Status};
+pub use held::Held;
 pub use process::Process;
 pub use rest::{AtRest, Queued, RestError};
 pub use run::login::AuthTest;

@@ -110,6 +110,13 @@ impl Pool {
         self.shared.wake(state);
     }
 
+    /// Jobs that wait or run; of those without a key, the ones that wait.
+    pub(crate) fn jobs(&self) -> usize {
+        let state = lock(&self.shared.state);
+        let loose = state.ready.iter().filter(|(key, _)| key.is_none()).count();
+        loose + state.busy.values().map(|behind| 1 + behind.len()).sum::<usize>()
+    }
+
     /// Runs what has been submitted, then ends the threads.
     pub(crate) fn stop(&self) {
         let (threads, idle) = {

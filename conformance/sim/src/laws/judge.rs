@@ -335,14 +335,23 @@ impl Ledger {
                     ("expanded", Known::Here(ends)) => ends.len(),
                     _ => 1,
                 };
-                if *count > ends
-                    && *count > ends + self.mishaps_around(queue_id, self.handed_over(queue_id))
-                {
+                if *count > ends && *count > ends + self.mishaps_of(queue_id) {
                     let what = format!("{queue_id} for {who}: {action} was told {count} times");
                     broken.push((Law::W2, what));
                 }
             }
         }
+    }
+
+    /// What may be the reason for a second report: mishaps of the message, and of reports on it.
+    fn mishaps_of(&self, queue_id: &str) -> usize {
+        let reports = self.events.iter().filter_map(|(at, event)| match event {
+            Event::Notified { queue_id: id, report, .. } if **id == *queue_id => {
+                Some(self.mishaps_around(report, (*at, *at)))
+            }
+            _ => None,
+        });
+        self.mishaps_around(queue_id, self.handed_over(queue_id)) + reports.sum::<usize>()
     }
 
     /// When the message was handed over that got this queue id; of our own reports nobody knows.

@@ -18,7 +18,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 use waypost_driver::{Conn, Effect, Fault, TlsConfigs};
-use waypost_machine::{CallId, Machine, Time, TlsInfo, Why};
+use waypost_machine::{CallId, Held, Machine, Time, TlsInfo, Why};
 use waypost_world::Clock;
 
 use crate::registry::Place;
@@ -45,6 +45,8 @@ pub trait Session: Send {
     fn wants_write(&self) -> bool;
     /// Writes until `to` would block; when true, pump again.
     fn write_to(&mut self, to: &mut dyn io::Write) -> bool;
+    /// What it keeps for and of its peer.
+    fn held(&self) -> Held;
     /// True when the connection can be dropped.
     fn finished(&self) -> bool;
     /// True when what the peer still sends should be read off for a moment before. The session is
@@ -170,6 +172,10 @@ impl<R: Role> Session for Link<R> {
 
     fn write_to(&mut self, to: &mut dyn io::Write) -> bool {
         self.conn.write_to(self.clock.now(), to)
+    }
+
+    fn held(&self) -> Held {
+        self.conn.held()
     }
 
     fn finished(&self) -> bool {

@@ -109,6 +109,11 @@ impl Outgoing {
         self.dialer.poll(waker)
     }
 
+    /// Consignments under way, and connections that wait for another message.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        self.relay.held()
+    }
+
     /// No new connections; what no host has yet is deferred.
     pub(crate) fn stop(&self) {
         self.relay.stop();

@@ -216,6 +216,11 @@ impl Wire {
         }
     }
 
+    /// Raw bytes from the peer that nobody has taken.
+    pub(crate) fn unread(&self) -> usize {
+        remaining(&self.input)
+    }
+
     /// Plain bytes that are queued.
     pub(crate) fn held(&self) -> usize {
         self.output_len

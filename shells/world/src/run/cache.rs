@@ -86,6 +86,12 @@ impl Cache {
         state.asked.remove(question).unwrap_or_default()
     }
 
+    /// Answers that are kept, and questions under way.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        let state = lock(&self.state);
+        (state.young.len() + state.old.len(), state.asked.len())
+    }
+
     /// Forgets all answers.
     pub(crate) fn clear(&self) {
         let mut state = lock(&self.state);
@@ -109,9 +115,12 @@ impl State {
     }
 
     fn keep(&mut self, question: Question, known: Known, half: usize) {
+        if half == 0 {
+            return;
+        }
         self.old.remove(&question);
         self.young.insert(question, known);
-        if self.young.len() > half {
+        if self.young.len() >= half {
             self.old = std::mem::take(&mut self.young);
         }
     }

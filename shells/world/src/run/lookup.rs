@@ -53,6 +53,11 @@ impl Lookups {
         self.sources.iter().map(|(map, source)| (*map, source))
     }
 
+    /// Answers that are remembered, and questions under way.
+    pub(crate) fn held(&self) -> (usize, usize) {
+        self.cache.held()
+    }
+
     /// Forgets what is remembered.
     pub(crate) fn forget(&self) {
         self.cache.clear();

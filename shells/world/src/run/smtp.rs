@@ -89,6 +89,10 @@ pub(crate) struct Transits {
 }
 
 impl Transits {
+    pub(crate) fn len(&self) -> usize {
+        lock(&self.open).len()
+    }
+
     fn find(&self, message: MessageId) -> Option<Arc<Mutex<Transit>>> {
         lock(&self.open).get(&message).cloned()
     }

@@ -104,7 +104,6 @@ impl Mailboxes {
     }
 
     /// How many are known.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.known.len()
     }

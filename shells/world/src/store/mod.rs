@@ -139,6 +139,12 @@ impl Store {
         self.inner.identity
     }
 
+    /// Mailboxes in memory, sessions that have one open, messages that are being appended.
+    pub(crate) fn held(&self) -> [usize; 3] {
+        let Inner { mailboxes, sessions, uploads, .. } = &*self.inner;
+        [lock(mailboxes).len(), lock(sessions).len(), lock(uploads).len()]
+    }
+
     fn as_user<T>(&self, home: &MailHome, work: impl FnOnce() -> T) -> Result<T, Error> {
         Ok(self.inner.identity.as_user(home.uid, home.gid, work)?)
     }

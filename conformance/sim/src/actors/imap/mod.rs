@@ -277,7 +277,10 @@ impl Peer for Client {
         self.heard.store(true, Ordering::Relaxed);
         self.at = super::elapsed(at);
         let finished = matches!(self.state, State::Over | State::Command(Command::Logout));
-        if !self.left && !finished && how == Ended::Eof && self.is_calm() {
+        // When another client removes a message in the middle of its literal, nothing else is left.
+        let is_cut = matches!(self.state, State::Command(Command::Fetch))
+            && !self.scene.ledger().is_alone(&self.login.user);
+        if !self.left && !finished && !is_cut && how == Ended::Eof && self.is_calm() {
             self.breach(Law::Dialogue, &format!("the server went away in {:?}", self.state));
         }
         if self.audit != Audit::None && self.audit != Audit::Done {

@@ -20,13 +20,25 @@ use crate::{lock, spool};
 
 /// Octets of a header that are looked at for characters beyond ASCII.
 const MAX_HEADER: usize = 128 * 1024;
+/// Why somebody has to wait.
+const NO_CARRIER: &str = "mail transport unavailable";
+const UNREADABLE: &str = "the message cannot be read now";
 /// Octets that are read at a time, at most.
 const BLOCK: usize = 64 * 1024;
 
 /// Hands the message to the carrier: once for each form in which it is to leave.
 pub(super) fn carry(trip: &Trip, nexthop: &str, recipients: Recipients, due: Due<Attempted>) {
     let Some(carrier) = trip.world.settings.carrier.clone() else {
-        return keep(trip, &[], recipients, due);
+        return keep(trip, NO_CARRIER, &recipients, due);
+    };
+    // Each reads at its own pace.
+    let open = || Arc::new(OpenBody { trip: trip.clone(), file: Mutex::new(None) });
+    let utf8_header = match trip.origin.smtputf8 {
+        true => open().has_utf8_header(),
+        false => Some(false),
+    };
+    let Some(utf8_header) = utf8_header else {
+        return keep(trip, UNREADABLE, &recipients, due);
     };
     let mut groups: Vec<(Leaving, Recipients)> = Vec::new();
     for (place, waiting) in recipients {
@@ -36,9 +48,6 @@ pub(super) fn carry(trip: &Trip, nexthop: &str, recipients: Recipients, due: Due
             None => groups.push((form, vec![(place, waiting)])),
         }
     }
-    // Each reads at its own pace.
-    let open = || Arc::new(OpenBody { trip: trip.clone(), file: Mutex::new(None) });
-    let utf8_header = trip.origin.smtputf8 && open().has_utf8_header();
     let parts: Vec<(Mail, SpoolBody)> = groups
         .iter()
         .map(|(form, group)| {
@@ -71,10 +80,16 @@ pub(super) fn carry(trip: &Trip, nexthop: &str, recipients: Recipients, due: Due
     }
 }
 
-/// There is nobody who takes mail to other servers.
-fn keep(trip: &Trip, passed: &[Passed], recipients: Recipients, due: Due<Attempted>) {
-    let outcomes = finish(trip, &recipients, passed);
-    due.keep(Attempted { outcomes, site: SiteState::Unknown });
+/// All have to wait, for this reason.
+fn keep(trip: &Trip, why: &str, recipients: &Recipients, due: Due<Attempted>) {
+    let waits = Passed {
+        fate: Fate::Deferred,
+        diagnosis: Arc::new(Diagnosis::own(Enhanced(4, 3, 0), why)),
+        relay: "none".into(),
+        delays: [Duration::ZERO; 2],
+    };
+    let outcomes = recipients.iter().map(|recipient| end(trip, recipient, Agent::Error, &waits));
+    due.keep(Attempted { outcomes: outcomes.collect(), site: SiteState::Unknown });
 }
 
 /// Of two consignments to one next hop, what is better to know.
@@ -120,35 +135,42 @@ fn to(waiting: &Waiting) -> To {
 fn finish(trip: &Trip, recipients: &Recipients, passed: &[Passed]) -> Vec<(u32, Outcome)> {
     let unavailable = Passed {
         fate: Fate::Deferred,
-        diagnosis: Arc::new(Diagnosis::own(Enhanced(4, 3, 0), "mail transport unavailable")),
+        diagnosis: Arc::new(Diagnosis::own(Enhanced(4, 3, 0), NO_CARRIER)),
         relay: "none".into(),
         delays: [Duration::ZERO; 2],
     };
     let mut passed = passed.iter();
-    let each = recipients.iter().map(|(place, waiting)| {
-        let (agent, passed) = match passed.next() {
-            Some(passed) => (Agent::Smtp, passed),
-            None => (Agent::Error, &unavailable),
-        };
-        let status = match passed.fate {
-            Fate::Sent { .. } => Status::Sent,
-            Fate::Deferred => Status::Deferred,
-            Fate::Failed => Status::Bounced,
-        };
-        trip.log(waiting, (agent, &passed.relay), status, &passed.diagnosis, passed.delays);
-        let why = Arc::clone(&passed.diagnosis);
-        let outcome = match passed.fate {
-            Fate::Sent { notifies } => {
-                let forwarded = waiting.delivery.to != waiting.delivery.orig_to;
-                let wanted = waiting.notify.is_some_and(|notify| notify.success);
-                Outcome::Delivered((wanted && (forwarded || !notifies)).then_some(why))
-            }
-            Fate::Deferred => Outcome::Deferred(why),
-            Fate::Failed => Outcome::Failed(why),
-        };
-        (*place, outcome)
+    let each = recipients.iter().map(|recipient| match passed.next() {
+        Some(passed) => end(trip, recipient, Agent::Smtp, passed),
+        None => end(trip, recipient, Agent::Error, &unavailable),
     });
     each.collect()
+}
+
+/// Takes down what came of one recipient.
+fn end(
+    trip: &Trip,
+    (place, waiting): &(u32, Waiting),
+    agent: Agent,
+    passed: &Passed,
+) -> (u32, Outcome) {
+    let status = match passed.fate {
+        Fate::Sent { .. } => Status::Sent,
+        Fate::Deferred => Status::Deferred,
+        Fate::Failed => Status::Bounced,
+    };
+    trip.log(waiting, (agent, &passed.relay), status, &passed.diagnosis, passed.delays);
+    let why = Arc::clone(&passed.diagnosis);
+    let outcome = match passed.fate {
+        Fate::Sent { notifies } => {
+            let forwarded = waiting.delivery.to != waiting.delivery.orig_to;
+            let wanted = waiting.notify.is_some_and(|notify| notify.success);
+            Outcome::Delivered((wanted && (forwarded || !notifies)).then_some(why))
+        }
+        Fate::Deferred => Outcome::Deferred(why),
+        Fate::Failed => Outcome::Failed(why),
+    };
+    (*place, outcome)
 }
 
 /// A body that is read by the file pool, and what stands before it.
@@ -175,25 +197,25 @@ impl OpenBody {
         read.inspect_err(|error| queue.complain(&self.trip.slot, error)).ok()
     }
 
-    /// What cannot be read is taken for ASCII: nothing of it will be sent anyway.
-    fn has_utf8_header(&self) -> bool {
+    /// `None` when it cannot be read now.
+    fn has_utf8_header(&self) -> Option<bool> {
         let mut last = [0; 4];
         for from in (0..MAX_HEADER).step_by(BLOCK) {
-            let Some((block, end)) = self.block(from as u64, BLOCK) else { return false };
+            let (block, end) = self.block(from as u64, BLOCK)?;
             for byte in &block {
                 last = [last[1], last[2], last[3], *byte];
                 if last == *b"\r\n\r\n" {
-                    return false;
+                    return Some(false);
                 }
                 if !byte.is_ascii() {
-                    return true;
+                    return Some(true);
                 }
             }
             if end {
                 break;
             }
         }
-        false
+        Some(false)
     }
 }
 
