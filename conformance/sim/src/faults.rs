@@ -90,8 +90,8 @@ pub enum Wire {
     FlagsTheOtherWay,
     /// Who wants to be told nothing is told.
     LosesWishes,
-    /// Sessions are given what they do not want to read yet.
-    ReadsOn,
+    /// Sessions are kept when their connections have ended.
+    KeepsSessions,
     /// Now and then a session is not woken.
     LosesWakes,
 }
@@ -109,7 +109,7 @@ impl Wire {
         Self::OneUid,
         Self::FlagsTheOtherWay,
         Self::LosesWishes,
-        Self::ReadsOn,
+        Self::KeepsSessions,
         Self::LosesWakes,
     ];
 
@@ -179,8 +179,8 @@ impl Tamper for Tampering {
         }
     }
 
-    fn reads_on(&self) -> bool {
-        self.wire == Wire::ReadsOn
+    fn keeps_sessions(&self) -> bool {
+        self.wire == Wire::KeepsSessions
     }
 
     fn loses_wake(&self) -> bool {

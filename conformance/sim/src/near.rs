@@ -112,7 +112,10 @@ impl Stream {
                 let lingers = matches!(next, Near::Lingering);
                 let ended = std::mem::replace(&mut *near, next);
                 drop(near);
-                drop(ended);
+                match self.net.tamper.as_ref().is_some_and(|tamper| tamper.keeps_sessions()) {
+                    true => std::mem::forget(ended),
+                    false => drop(ended),
+                }
                 self.end(Direction::ToPeer, Ended::Eof);
                 if lingers {
                     let stream = Arc::clone(self);
@@ -168,8 +171,7 @@ impl Stream {
             if held.input > INPUT || held.output > OUTPUT || held.calls > CALLS {
                 self.net.complain(Law::W11, format!("{} keeps too much: {held:?}", self.name));
             }
-            let reads_on = || self.net.tamper.as_ref().is_some_and(|tamper| tamper.reads_on());
-            if (session.wants_read() || reads_on()) && self.read_near(session) {
+            if session.wants_read() && self.read_near(session) {
                 continue;
             }
             let now = self.net.heap.mono();

@@ -331,16 +331,13 @@ impl Node {
         }
     }
 
-    /// W11: a server that has nothing to do keeps nothing but what may be useful again.
-    pub(crate) fn check_rest(&self) {
-        let Some(server) = self.server() else { return };
-        let held = server.held();
+    /// What a server keeps that has nothing to do, beside what may be useful again.
+    pub(crate) fn unrest(&self) -> Option<Held> {
+        let held = self.server()?.held();
         let Held { sessions, consignments, idle, world } = held;
         let waypost_world::Held { transits, queued, open, uploads, questions, jobs, .. } = world;
         let left = [sessions, consignments, idle, transits, queued, open, uploads, questions, jobs];
-        if left.iter().any(|count| *count > 0) {
-            self.parts.net.complain(Law::W11, format!("the server is at rest and keeps {held:?}"));
-        }
+        left.iter().any(|count| *count > 0).then_some(held)
     }
 
     /// The choices of the next connection with this address.

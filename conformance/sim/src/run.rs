@@ -49,6 +49,8 @@ const TAKEN_UP: Duration = Duration::from_secs(70);
 const LOOK: Duration = Duration::from_secs(30);
 /// Mailboxes are read in this time.
 const READ: Duration = Duration::from_secs(1800);
+/// What failed is done again in this time: `queue_run_delay`, some times.
+const RESTED: Duration = Duration::from_secs(600);
 /// A server stops in this time.
 const STOPPED: Duration = Duration::from_secs(600);
 
@@ -317,10 +319,14 @@ impl World {
         }
     }
 
-    /// Nobody is there any more.
+    /// Nobody is there any more: the server keeps nothing, once it has done again what failed.
     fn check_rest(&self) {
-        if self.is_settled() {
-            self.stage.check_rest();
+        if !self.is_settled() {
+            return;
+        }
+        self.wait(RESTED, || self.stage.unrest().is_none());
+        if let Some(held) = self.stage.unrest() {
+            self.breach(Law::W11, format!("the server is at rest and keeps {held:?}"));
         }
     }
 
@@ -374,7 +380,13 @@ impl World {
     /// Nothing is left of messages that are gone, but where the disk failed; then the next start
     /// removes it.
     fn sweep(&self) {
-        let left = || self.spooled(&["body", "tmp"]);
+        // What still waits is another matter.
+        let waits = |path: &Path| !self.disk.files(path.with_extension("entry")).is_empty();
+        let left = || {
+            let mut left = self.spooled(&["body", "tmp"]);
+            left.retain(|path| !waits(path));
+            left
+        };
         if !left().is_empty() && lock(&self.ledger).has_failing_disk() {
             self.stage.boot();
             self.wait(STOPPED, || self.stage.is_up());

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use waypost_daemon::{Server, Service};
+use waypost_daemon::{Held, Server, Service};
 use waypost_world::Log;
 
 use crate::choices::Choices;
@@ -171,9 +171,9 @@ impl Stage {
         }
     }
 
-    /// Looks whether a server that has nothing to do keeps something.
-    pub fn check_rest(&self) {
-        self.node.check_rest();
+    /// What a server keeps that has nothing to do, if it is anything.
+    pub fn unrest(&self) -> Option<Held> {
+        self.node.unrest()
     }
 
     /// Ends it all: events hold the world that holds them, and nothing else would free it.

@@ -39,8 +39,8 @@ pub trait Tamper: Send + Sync {
         bytes
     }
 
-    /// True when the server is given what it does not want to read yet.
-    fn reads_on(&self) -> bool {
+    /// True when sessions are kept although their connections have ended.
+    fn keeps_sessions(&self) -> bool {
         false
     }
 

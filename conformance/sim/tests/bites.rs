@@ -66,12 +66,6 @@ const OUTAGE: &str = "\
 1s mx alice@far.test -> mail002@mail.example.com size 300 retries 2
 ";
 
-/// More than a session takes at once, and a disk that is slow.
-const MUCH: &str = "\
-0ms disk slow 10s
-1s mx alice@far.test -> mail002@mail.example.com size 190000
-";
-
 #[rustfmt::skip]
 const PLANTS: &[Plant] = &[
     plant("a file's sync does nothing", 150, (Law::W4, "octets, of which the last"), || lie(Lie::Sync)),
@@ -109,12 +103,7 @@ const PLANTS: &[Plant] = &[
     plant("one uid for all", 100, (Law::W6, "has uid 1"), || wire(Wire::OneUid)),
     plant("flags are not set", 50, (Law::W6, "after STORE"), || wire(Wire::FlagsTheOtherWay)),
     plant("who wants no report gets one", 400, (Law::W2, "nobody wanted to know"), || wire(Wire::LosesWishes)),
-    Plant {
-        script: MUCH,
-        ..plant("sessions are given what they do not want", 5, (Law::W11, "keeps too much"), || {
-            wire(Wire::ReadsOn)
-        })
-    },
+    plant("sessions are kept", 20, (Law::W11, "is at rest and keeps"), || wire(Wire::KeepsSessions)),
     plant("lost wakes", 100, (Law::W10, "no reply to"), || wire(Wire::LosesWakes)),
 ];
 
@@ -174,7 +163,7 @@ fn every_planted_fault_is_found() {
     let found = Mutex::new(Vec::new());
     all(usize::try_from(last.into_inner()).unwrap(), |number| {
         let seed = number as u64 + 1;
-        for script in ["", KEYWORDS, UIDS, OUTAGE, MUCH] {
+        for script in ["", KEYWORDS, UIDS, OUTAGE] {
             let broken = broken(script, seed, &Options::default());
             if !broken.is_empty() {
                 found.lock().unwrap().push((seed, broken));
