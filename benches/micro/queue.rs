@@ -24,6 +24,7 @@ fn arrival(n: usize, due: i64) -> Arrival {
         warned: false,
         places: 1,
         recipients: vec![Addressee { place: 0, duty }],
+        unsaved: Vec::new(),
     }
 }
 

@@ -41,6 +41,9 @@ impl Queue {
             links: [Link::NEW],
         });
         self.by_id.insert(arrival.id, at);
+        if !arrival.unsaved.is_empty() {
+            self.pending(at).unsaved = arrival.unsaved;
+        }
         let duties = arrival.recipients.into_iter().map(|r| (r.place, r.duty)).collect();
         self.add_recipients(at, duties);
         if arrival.held {

@@ -49,6 +49,8 @@ pub struct Arrival {
     pub places: u32,
     /// Recipients whose story is not over.
     pub recipients: Vec<Addressee>,
+    /// What happened already and the spool could not be told: it still is to be.
+    pub unsaved: Vec<Change>,
 }
 
 /// A recipient whose story is not over.
@@ -101,6 +103,7 @@ impl Arrival {
             warned: entry.warned,
             places: u32::try_from(entry.recipients.len()).unwrap_or(u32::MAX),
             recipients: recipients.collect(),
+            unsaved: Vec::new(),
         })
     }
 }

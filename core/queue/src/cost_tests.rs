@@ -62,6 +62,7 @@ impl Bench {
             warned: false,
             places: 1,
             recipients: vec![Addressee { place: 0, duty }],
+            unsaved: Vec::new(),
         }
     }
 

@@ -72,6 +72,8 @@ struct Outcome {
     failed: Vec<(usize, Error)>,
     /// What lies in the spool, for the queue.
     left: Option<(Entry, How)>,
+    /// What of that the spool could not be told.
+    unsaved: Vec<Change>,
 }
 
 impl Transit {
@@ -257,7 +259,7 @@ impl Transit {
                 let took = self.world.settings.clock.mono().since(begun.mono);
                 self.report(&outcome, before, took);
                 if let Some((entry, how)) = outcome.left {
-                    self.world.queue.submit(entry, how);
+                    self.world.queue.submit(entry, how, outcome.unsaved);
                 }
                 Committed::Done
             }
@@ -302,7 +304,8 @@ impl Transit {
         if !done.is_empty()
             && let Err(error) = self.world.queue.spool.record(&self.queue_id, &done)
         {
-            tracing::error!("spool: {error}; {} may be delivered again", self.queue_id);
+            tracing::error!("spool: {error}; {} is written down later", self.queue_id);
+            outcome.unsaved.clone_from(&done);
         }
         for change in done {
             entry.apply(change);

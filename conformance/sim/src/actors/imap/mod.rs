@@ -167,6 +167,14 @@ impl Client {
         self.scene.ledger().is_calm()
     }
 
+    /// A message may be expunged by another client while it is being sent; in the middle of a literal
+    /// the server can only leave.
+    fn has_vanished(&self) -> bool {
+        matches!(self.state, State::Command(Command::Fetch))
+            && self.responses.is_begun()
+            && !self.scene.ledger().is_alone(&self.login.user)
+    }
+
     /// Sends a command.
     fn send(&mut self, command: Command, text: &str, line: &mut Line) {
         self.tag += 1;
@@ -277,10 +285,7 @@ impl Peer for Client {
         self.heard.store(true, Ordering::Relaxed);
         self.at = super::elapsed(at);
         let finished = matches!(self.state, State::Over | State::Command(Command::Logout));
-        // When another client removes a message in the middle of its literal, nothing else is left.
-        let is_cut = matches!(self.state, State::Command(Command::Fetch))
-            && !self.scene.ledger().is_alone(&self.login.user);
-        if !self.left && !finished && !is_cut && how == Ended::Eof && self.is_calm() {
+        if !self.left && !finished && how == Ended::Eof && self.is_calm() && !self.has_vanished() {
             self.breach(Law::Dialogue, &format!("the server went away in {:?}", self.state));
         }
         if self.audit != Audit::None && self.audit != Audit::Done {

@@ -53,6 +53,11 @@ impl Responses {
         self.held.extend_from_slice(bytes);
     }
 
+    /// True in the middle of a response.
+    pub(super) fn is_begun(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// The next whole response, with its literals, without its line end.
     pub(super) fn next(&mut self) -> Option<Vec<u8>> {
         loop {

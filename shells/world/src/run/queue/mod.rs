@@ -35,7 +35,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use waypost_machine::{Answer, UnixTime};
-use waypost_queue::{Answered, Arrival, Command, Entry, Selection};
+use waypost_queue::{Answered, Arrival, Change, Command, Entry, Selection};
 
 use crate::promise::Sure;
 use crate::spool::{Spool, SpoolError};
@@ -152,9 +152,11 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes a message over that lies in the spool, durably, as this entry says.
-    pub(crate) fn submit(self: &Arc<Self>, entry: Entry, how: How) {
+    /// Takes a message over that lies in the spool, durably, as this entry says but for the changes,
+    /// which the spool could not be told.
+    pub(crate) fn submit(self: &Arc<Self>, entry: Entry, how: How, unsaved: Vec<Change>) {
         let Some(arrival) = arrival(&entry, &self.settings) else { return };
+        let arrival = Arrival { unsaved, ..arrival };
         self.count.fetch_add(1, Ordering::Relaxed);
         let slot = Arc::new(Slot::with(arrival.id, entry));
         self.push(Task::Submitted(Box::new(Submitted { slot, arrival, how })));

@@ -124,7 +124,7 @@ impl Letter {
             postmaster: self.postmaster,
         });
         // First: with the answer the message may go, and the queue must not look empty in between.
-        self.world.queue.submit(entry, How::Now);
+        self.world.queue.submit(entry, How::Now, Vec::new());
         self.due.keep(Reported::Done);
     }
 

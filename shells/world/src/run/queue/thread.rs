@@ -114,9 +114,9 @@ impl Driver {
         self.handle(&world, Input::Tick);
         self.drain(&world);
         self.tidy(&world);
-        if self.end.is_some_and(|end| end <= world.settings.clock.mono()) {
+        if !self.closed && self.end.is_some_and(|end| end <= world.settings.clock.mono()) {
             world.settings.log.event(Event::Abandoned);
-            return false;
+            self.closed = true;
         }
         !self.closed
     }
