@@ -397,3 +397,16 @@ fn a_removal_that_failed_is_done_before_the_end() {
     sim.answer(0, true);
     assert!(sim.spool.is_empty() && sim.closed);
 }
+
+#[test]
+fn what_the_spool_could_not_be_told_at_the_beginning_it_is_told_later() {
+    let mut sim = sim();
+    sim.prompt = false;
+    let id = common::id(1);
+    sim.submit_unsaved(1, &["x@local", "y@remote.test"], vec![Change::Done(0)]);
+    assert_eq!(sim.running.len(), 1, "who has it is not tried");
+    let [Asked::Persist(_, changes, _)] = &sim.asked[..] else { panic!("it is told once") };
+    assert_eq!(changes[..], [Change::Done(0)]);
+    sim.answer(0, true);
+    assert!(sim.entry(id).recipients[0].is_none());
+}

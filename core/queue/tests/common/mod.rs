@@ -133,6 +133,17 @@ impl Sim {
         id
     }
 
+    /// A message of which something happened already that its file does not know.
+    pub(crate) fn submit_unsaved(&mut self, n: usize, to: &[&str], unsaved: Vec<Change>) {
+        let mut entry = self.entry_for(id(n), "a@b.test", to);
+        self.spool.insert(id(n), entry.encode());
+        for change in &unsaved {
+            entry.apply(change.clone()).expect("it makes sense");
+        }
+        let arrival = Arrival::of(&entry, self.settings.relayhost.as_deref()).unwrap();
+        self.notice(Notice::Submitted(Arrival { unsaved, ..arrival }));
+    }
+
     pub(crate) fn command(&mut self, command: Command) -> usize {
         self.notice(Notice::Command(7, command));
         let done = self.facts.iter().rev().find_map(|fact| match fact {
