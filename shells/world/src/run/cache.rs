@@ -180,7 +180,7 @@ mod tests {
             cache.settle(&key(n), &Looked::Absent, at(0));
             assert!(known(&cache, &key(0), at(1)).is_some(), "{n}");
             let state = lock(&cache.state);
-            assert!(state.young.len() + state.old.len() <= 22);
+            assert!(state.young.len() + state.old.len() <= 20);
         }
         assert!(known(&cache, &key(1), at(1)).is_none());
         cache.clear();
