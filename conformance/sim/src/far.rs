@@ -46,6 +46,11 @@ enum Told {
 }
 
 impl Far {
+    /// The peer says nothing more.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.peer.as_ref().is_some_and(|peer| peer.is_stalled())
+    }
+
     pub(crate) fn new(peer: Box<dyn Peer>) -> Self {
         Self {
             peer: Some(peer),

@@ -304,8 +304,8 @@ impl Node {
         let state = lock(&self.state);
         let streams = state.running.iter().flat_map(|running| &running.streams);
         let open = streams.filter_map(Weak::upgrade).filter(|stream| stream.is_open());
-        let (asking, others): (Vec<_>, Vec<_>) = open.partition(|stream| stream.is_asking());
-        if asking.is_empty() || !others.is_empty() {
+        let (waiting, others): (Vec<_>, Vec<_>) = open.partition(|stream| stream.is_kept_waiting());
+        if waiting.is_empty() || !others.is_empty() {
             let others: Vec<_> = others.iter().map(|stream| &stream.name).collect();
             let what = format!("sessions do not end although the server stops: {others:?}");
             self.parts.net.complain(Law::W10, what);

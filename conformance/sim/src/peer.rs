@@ -66,6 +66,10 @@ pub trait Peer: Send {
     fn ended(&mut self, at: Now, how: Ended, line: &mut Line);
     /// The time asked for by [`Line::wake`] is over.
     fn woken(&mut self, at: Now, line: &mut Line);
+    /// True when it will never say what the server waits for, and keeps the stream.
+    fn is_stalled(&self) -> bool {
+        false
+    }
 }
 
 /// Opens streams to the server.

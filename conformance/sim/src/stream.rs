@@ -99,8 +99,6 @@ struct Pipes {
     mishap: Option<(Mishap, Direction, u64)>,
     /// Nothing arrives any more.
     silent: bool,
-    /// The server has written something since it last read.
-    asked: bool,
 }
 
 #[derive(Default)]
@@ -183,7 +181,6 @@ impl Stream {
         if pipes.pipe(direction).closed {
             return;
         }
-        pipes.asked |= direction == Direction::ToPeer;
         let pipe = pipes.pipe(direction);
         pipe.held += bytes.len();
         pipe.written += bytes.len() as u64;
@@ -287,12 +284,12 @@ impl Stream {
         }
     }
 
-    /// True when the server has opened this, and waits for what the other end says, or for what is
-    /// on its way from there.
-    pub(crate) fn is_asking(&self) -> bool {
-        let pipes = self.pipes();
+    /// True when the server has opened this, and waits for a word that the other end keeps back, or
+    /// that is on its way.
+    pub(crate) fn is_kept_waiting(&self) -> bool {
+        let (pipes, far) = (self.pipes(), lock(&self.far));
         let due = pipes.to_server.last > self.net.heap.elapsed();
-        self.opener == Opener::Server && (pipes.asked || pipes.silent || due)
+        self.opener == Opener::Server && (pipes.silent || due || far.is_stalled())
     }
 
     /// Takes what has arrived, `limit` bytes at most.
@@ -320,7 +317,6 @@ impl Stream {
         }
         pipe.held = pipe.held.saturating_sub(bytes.len());
         let freed = std::mem::take(&mut pipe.full);
-        pipes.asked &= direction == Direction::ToPeer;
         drop(pipes);
         if freed && direction == Direction::ToPeer {
             // The server's end learns of the room after a while.

@@ -336,6 +336,10 @@ impl Host {
 }
 
 impl Peer for Host {
+    fn is_stalled(&self) -> bool {
+        self.left && matches!(self.mood, Mood::Leaves(_, How::Stalls))
+    }
+
     fn opened(&mut self, _: Now, line: &mut Line) {
         line.wake = Some(PATIENCE);
         match self.mood {
