@@ -282,7 +282,11 @@ fn reused(shell: Shell) -> Result<(), String> {
         "@ subject: two messages\n-- connection\n-- hello\n-- envelope\n-- taken\n-- envelope\n\
          -- taken\n-- over\n= one sent 2.0.0 (250 2.0.0 Ok: queued as 000001)\n\
          = one sent 2.0.0 (250 2.0.0 Ok: queued as 000001)\n",
-        &[("relay.smtp_connection_cache_time_limit", "\"5s\"")],
+        &[
+            ("relay.smtp_connection_cache_time_limit", "\"5s\""),
+            // The second message may come before the first one has gone.
+            ("spool.smtp_destination_concurrency_limit", "1"),
+        ],
     )?;
     let (stage, to) = (world.outside.stage(), format!("one@{}", world.domain));
     let second = std::thread::spawn(move || {

@@ -190,7 +190,7 @@ impl Subject for Sending {
                 let end = body.len().min(from + len.min(9));
                 ticket.answer(Read::Block { bytes: body.slice(from..end), end: end == body.len() })
             }
-            client::Call::Report { outcome, ticket } => {
+            client::Call::Report { outcome, ticket, .. } => {
                 world.reports.push(*outcome);
                 ticket.answer(Reported)
             }

@@ -89,7 +89,7 @@ impl Bare {
                 Step::Send(bytes) => self.said.extend_from_slice(&bytes),
                 Step::Call(call) => {
                     let answer = match call {
-                        Call::Report { outcome, ticket } => {
+                        Call::Report { outcome, ticket, .. } => {
                             self.note(&outcome);
                             ticket.answer(Reported)
                         }

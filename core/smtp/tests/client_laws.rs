@@ -179,7 +179,7 @@ impl Subject for Case {
                 let bytes = Bytes::copy_from_slice(&body[from..end]);
                 ticket.answer(Read::Block { bytes, end: end == body.len() })
             }
-            Call::Report { outcome, ticket } => {
+            Call::Report { outcome, ticket, .. } => {
                 let fates: Vec<String> = outcome.recipients.iter().map(remote::fate).collect();
                 world.reports.push(format!("{} {fates:?} {:?}", outcome.mail.id, outcome.stale));
                 ticket.answer(Reported)

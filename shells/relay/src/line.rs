@@ -63,6 +63,8 @@ pub struct Line {
     nexthop: Box<str>,
     /// [`Call::NextMessage`], while it is open.
     waiting: Option<CallId>,
+    /// What is told once the connection can be had for the next message: who hears of it may have one.
+    held: Option<(Arc<Job>, Action)>,
     fault: Option<Box<str>>,
     /// There is TLS, or it was said what comes of its absence.
     told: bool,
@@ -73,7 +75,17 @@ impl Line {
     pub(crate) fn new(job: Arc<Job>, terms: Terms) -> Self {
         let (relay, nexthop) = (Arc::clone(job.relay()), job.nexthop().into());
         let seat = Arc::new(Seat(Mutex::new(Sitting { job: Some(job), ended: false })));
-        Self { seat, terms, relay, nexthop, waiting: None, fault: None, told: false, over: false }
+        Self {
+            seat,
+            terms,
+            relay,
+            nexthop,
+            waiting: None,
+            held: None,
+            fault: None,
+            told: false,
+            over: false,
+        }
     }
 
     /// The host.
@@ -91,10 +103,13 @@ impl Line {
                     job.body().read(from, len, done);
                 }
             }
-            Call::Report { outcome, ticket } => {
+            Call::Report { outcome, free, ticket } => {
                 let job = self.seat.lock().job.take();
                 if let Some(job) = job {
                     self.report(job, *outcome, false);
+                }
+                if !free {
+                    self.tell();
                 }
                 answer(ticket.answer(Reported));
             }
@@ -116,7 +131,15 @@ impl Line {
                     }
                     None => next(Next::Quit),
                 }
+                self.tell();
             }
+        }
+    }
+
+    /// Tells what was held back.
+    fn tell(&mut self) {
+        if let Some((job, action)) = self.held.take() {
+            job.act(action);
         }
     }
 
@@ -138,7 +161,7 @@ impl Line {
         match job.step(Input::Ended { outcome, remote, optional }) {
             Action::Again if closed => job.feed(Input::Untried),
             Action::Again => self.seat.lock().job = Some(job),
-            action => job.act(action),
+            action => self.held = Some((job, action)),
         }
     }
 
@@ -211,6 +234,7 @@ impl Line {
             (Some(job), None) => job.feed(Input::Untried),
             (None, _) => {}
         }
+        self.tell();
     }
 }
 

@@ -253,6 +253,15 @@ fn rests(world: &World) -> bool {
             .all(|listed| listed.place == waypost_queue::Place::Deferred)
 }
 
+/// Waits until the queue rests: what is due later is known by then.
+fn until_rest(world: &World) {
+    let start = std::time::Instant::now();
+    while !rests(world) {
+        std::thread::yield_now();
+        assert!(start.elapsed() < Duration::from_secs(20), "the queue does not rest");
+    }
+}
+
 /// Waits until the log has a line that begins so.
 fn until(place: &Place, line: &str) {
     let (mut tries, start) = (0_u64, std::time::Instant::now());
@@ -286,6 +295,7 @@ fn a_mailbox_that_fails_waits_alone() {
     place.clock.advance(Duration::from_secs(301));
     world.run_queue();
     until(&place, "to=<mail001@mail.example.com>, orig_to=<mail001@example.com>, relay=virtual");
+    until_rest(&world);
     std::fs::remove_file(place.home().join("mail001/mailbox")).unwrap();
     place.take_events();
     place.clock.advance(Duration::from_secs(5000));

@@ -107,6 +107,8 @@ pub enum Call {
     Report {
         /// What became of it.
         outcome: Box<Outcome>,
+        /// The connection is free: [`Call::NextMessage`] is the next call, without a wait.
+        free: bool,
         /// For the answer.
         ticket: Ticket<Reported>,
     },

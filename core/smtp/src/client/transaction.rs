@@ -217,9 +217,9 @@ impl Client {
         if !(unsent && over && self.expected.is_empty()) {
             return;
         }
-        let open = transaction.open;
-        self.report(cx, None);
-        if !self.may_reuse(cx) {
+        let (open, reuse) = (transaction.open, self.may_reuse(cx));
+        self.report(cx, None, reuse && !open);
+        if !reuse {
             self.quit(cx);
         } else if open {
             self.phase = Phase::Resetting;
@@ -254,25 +254,25 @@ impl Client {
         cx.close(Why::Done);
     }
 
-    /// Tells the world what became of the message at hand.
-    fn report(&mut self, cx: &mut Cx<'_, Self>, trouble: Option<&Arc<Trouble>>) {
+    /// Tells the world what became of the message at hand, and whether it is asked for another at once.
+    fn report(&mut self, cx: &mut Cx<'_, Self>, trouble: Option<&Arc<Trouble>>, free: bool) {
         let Some(transaction) = self.transaction.take() else { return };
         if let Some(call) = transaction.sending.call {
             cx.cancel(call);
         }
         let outcome = Box::new(transaction.outcome(cx.now.mono, self.features.dsn, trouble));
-        cx.commit(|ticket| Call::Report { outcome, ticket });
+        cx.commit(|ticket| Call::Report { outcome, free, ticket });
     }
 
     /// The connection cannot be used any more.
     pub(super) fn give_up(&mut self, cx: &mut Cx<'_, Self>, trouble: Trouble, why: Why) {
-        self.report(cx, Some(&Arc::new(trouble)));
+        self.report(cx, Some(&Arc::new(trouble)), false);
         cx.close(why);
     }
 
     /// The host is of no use, but has done nothing that forbids taking leave.
     pub(super) fn give_up_politely(&mut self, cx: &mut Cx<'_, Self>, trouble: Trouble) {
-        self.report(cx, Some(&Arc::new(trouble)));
+        self.report(cx, Some(&Arc::new(trouble)), false);
         self.quit(cx);
     }
 

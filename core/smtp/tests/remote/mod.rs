@@ -153,7 +153,7 @@ impl Host {
 
     fn answer(&mut self, call: Call) {
         let answer = match call {
-            Call::Report { outcome, ticket } => {
+            Call::Report { outcome, ticket, .. } => {
                 self.reports.push(*outcome);
                 ticket.answer(Reported)
             }
