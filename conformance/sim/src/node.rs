@@ -298,8 +298,8 @@ impl Node {
         open.map(|stream| stream.name.clone()).collect()
     }
 
-    /// W10: time is over for sessions that do not end. Only those may be left that wait for another
-    /// server's answer: it may take its time.
+    /// W10: time is over for sessions that do not end. Only those may be left that the other end keeps
+    /// waiting.
     fn judge_left(&self) {
         let state = lock(&self.state);
         let streams = state.running.iter().flat_map(|running| &running.streams);

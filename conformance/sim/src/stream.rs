@@ -284,12 +284,14 @@ impl Stream {
         }
     }
 
-    /// True when the server has opened this, and waits for a word that the other end keeps back, or
-    /// that is on its way.
+    /// True when the server waits for the other end: for what is on its way, for one that does not take
+    /// what was written, or for a host's word that it keeps back.
     pub(crate) fn is_kept_waiting(&self) -> bool {
         let (pipes, far) = (self.pipes(), lock(&self.far));
-        let due = pipes.to_server.last > self.net.heap.elapsed();
-        self.opener == Opener::Server && (pipes.silent || due || far.is_stalled())
+        let now = self.net.heap.elapsed();
+        let due = pipes.to_server.last.max(pipes.to_peer.last) > now;
+        let mute = self.opener == Opener::Server && far.is_stalled();
+        pipes.silent || due || pipes.to_peer.full || mute
     }
 
     /// Takes what has arrived, `limit` bytes at most.

@@ -344,7 +344,7 @@ impl Ledger {
     }
 
     /// What may be the reason for a second report: mishaps of the message, and of reports on it.
-    fn mishaps_of(&self, queue_id: &str) -> usize {
+    pub(super) fn mishaps_of(&self, queue_id: &str) -> usize {
         let reports = self.events.iter().filter_map(|(at, event)| match event {
             Event::Notified { queue_id: id, report, .. } if **id == *queue_id => {
                 Some(self.mishaps_around(report, (*at, *at)))

@@ -66,6 +66,8 @@ impl Ledger {
                 && !of_alias()
                 && !self.is_told_by_host(token, message, who)
                 && !self.is_told_elsewhere(message, queue_id, who)
+                // The copy of before a crash stays, whatever becomes of the second attempt.
+                && (!told(who, &["failed"]) || self.mishaps_of(queue_id) == 0)
             {
                 broken.push((Law::W2, format!("{it} came to {who}, and its sender was not told")));
             }
