@@ -100,14 +100,14 @@ pub(crate) fn is_name(presented: &str, wanted: &str) -> bool {
     }
 }
 
+/// A presented name and the domain that it must be below, by one label or more; none is empty.
 fn is_below(presented: &str, domain: &str) -> bool {
-    let (presented, domain) = (undotted(presented).as_bytes(), undotted(domain).as_bytes());
-    let Some(at) = presented.len().checked_sub(domain.len() + 1) else { return false };
-    let (front, back) = presented.split_at(at);
-    !domain.is_empty()
-        && !front.is_empty()
-        && back.first() == Some(&b'.')
-        && back.get(1..).is_some_and(|back| back.eq_ignore_ascii_case(domain))
+    let presented = undotted(presented);
+    let mut labels = presented.rsplit('.');
+    let mut ends = undotted(domain).rsplit('.');
+    !presented.split('.').any(str::is_empty)
+        && ends.all(|end| labels.next().is_some_and(|label| label.eq_ignore_ascii_case(end)))
+        && labels.next().is_some()
 }
 
 #[cfg(test)]
@@ -137,6 +137,7 @@ mod tests {
             ("dot-nexthop", "example.com", false),
             ("dot-nexthop", ".example.com", false),
             ("dot-nexthop", "badexample.com", false),
+            ("dot-nexthop", "..example.com", false),
             ("hostname:nexthop", "example.com", true),
             (".isp.test", "relay.isp.test", true),
             (".isp.test", "isp.test", false),
@@ -152,6 +153,8 @@ mod tests {
             assert!(!NameRule::Hostname.fits(presented, nobody), "{presented}");
             assert!(!NameRule::DotNexthop.fits(presented, nobody), "{presented}");
         }
+        // Found by the law below.
+        assert!(!NameRule::DotNexthop.fits("....", Peer { host: "..", nexthop: ".." }));
     }
 
     proptest! {
