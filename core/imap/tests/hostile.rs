@@ -346,3 +346,23 @@ fn large_headers_are_brought_a_few_at_a_time() {
         }
     }
 }
+
+/// Ten octets of header may be a kilobyte of envelope: it is made when the client reads.
+#[test]
+fn responses_are_made_as_they_are_read() {
+    let world = world();
+    let octets = format!("From: {}\r\n\r\n", ",".repeat(9000));
+    for _ in 0..40 {
+        world.borrow_mut().deliver("INBOX", octets.clone().into(), &NamedFlags::default(), 0);
+    }
+    let mut client = selected(&world);
+    client.asked.clear();
+    client.room = 0;
+    client.send(b"a FETCH 4:* ENVELOPE\r\n");
+    // More messages would have been asked for, had all that are here been rendered.
+    assert_eq!(client.asked, ["Read", "Read"]);
+    client.room = usize::MAX;
+    let reply = client.command("b NOOP");
+    assert_eq!(reply.matches(" FETCH (ENVELOPE (").count(), 40);
+    assert!(reply.ends_with("a OK Fetch completed.\r\nb OK NOOP completed.\r\n"));
+}

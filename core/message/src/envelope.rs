@@ -9,6 +9,10 @@ use crate::header::fields;
 use crate::lexer::{Broken, Lexer, Step, Then};
 use crate::structure::FieldName;
 
+/// Entries that one list of an envelope takes: a header that is nothing but commas would come out
+/// a hundred times its size.
+pub(crate) const LIST: usize = 10_000;
+
 /// One entry of an address list, as IMAP gives it.
 ///
 /// A group is an entry with the group's name as `mailbox` and no domain, its members, and an
@@ -62,19 +66,20 @@ impl Envelope {
         envelope
     }
 
-    /// Takes in one field. Address fields add up; of the others the last one counts.
+    /// Takes in one field. Address fields add up, to 10,000 entries; of the others the last one
+    /// counts.
     pub(crate) fn add(&mut self, name: FieldName, value: &[u8]) {
         match name {
             FieldName::Date => self.date = Some(text(value)),
             FieldName::Subject => self.subject = Some(text(value)),
             FieldName::InReplyTo => self.in_reply_to = Some(text(value)),
             FieldName::MessageId => self.message_id = Some(text(value)),
-            FieldName::From => self.from.append(&mut addresses(value)),
-            FieldName::Sender => self.sender.append(&mut addresses(value)),
-            FieldName::ReplyTo => self.reply_to.append(&mut addresses(value)),
-            FieldName::To => self.to.append(&mut addresses(value)),
-            FieldName::Cc => self.cc.append(&mut addresses(value)),
-            FieldName::Bcc => self.bcc.append(&mut addresses(value)),
+            FieldName::From => more(&mut self.from, value),
+            FieldName::Sender => more(&mut self.sender, value),
+            FieldName::ReplyTo => more(&mut self.reply_to, value),
+            FieldName::To => more(&mut self.to, value),
+            FieldName::Cc => more(&mut self.cc, value),
+            FieldName::Bcc => more(&mut self.bcc, value),
             _ => {}
         }
     }
@@ -90,6 +95,13 @@ impl Envelope {
     }
 }
 
+/// Adds the entries of one more field.
+fn more(list: &mut Vec<Address>, value: &[u8]) {
+    if let Some(room @ 1..) = LIST.checked_sub(list.len()) {
+        list.append(&mut first_addresses(value, room));
+    }
+}
+
 /// A raw value with U+FFFD for NUL.
 pub(crate) fn text(value: &[u8]) -> Vec<u8> {
     if memchr::memchr(0, value).is_none() {
@@ -101,7 +113,13 @@ pub(crate) fn text(value: &[u8]) -> Vec<u8> {
 
 /// Reads an address list.
 pub fn addresses(value: &[u8]) -> Vec<Address> {
-    let mut parser = Parser { lexer: Lexer::new(value), list: Vec::new(), now: Address::default() };
+    first_addresses(value, usize::MAX)
+}
+
+/// Reads an address list as far as its first `most` entries; the end of a group comes with them.
+pub(crate) fn first_addresses(value: &[u8], most: usize) -> Vec<Address> {
+    let (lexer, now) = (Lexer::new(value), Address::default());
+    let mut parser = Parser { lexer, most, list: Vec::new(), now };
     if parser.lexer.cfws() == Ok(Then::More) {
         parser.address_list();
     }
@@ -110,6 +128,8 @@ pub fn addresses(value: &[u8]) -> Vec<Address> {
 
 struct Parser<'a> {
     lexer: Lexer<'a>,
+    /// Entries that are wanted.
+    most: usize,
     list: Vec<Address>,
     /// The entry being read.
     now: Address,
@@ -118,6 +138,10 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn add(&mut self) {
         self.list.push(core::mem::take(&mut self.now));
+    }
+
+    fn is_full(&self) -> bool {
+        self.list.len() >= self.most
     }
 
     /// Adds a mailbox, naming what it lacks.
@@ -131,7 +155,7 @@ impl Parser<'_> {
 
     fn address_list(&mut self) {
         loop {
-            if self.address() == Ok(Then::End) || !self.lexer.eat(b',') {
+            if self.address() == Ok(Then::End) || self.is_full() || !self.lexer.eat(b',') {
                 return;
             }
             match self.lexer.cfws() {
@@ -163,7 +187,7 @@ impl Parser<'_> {
         if step == Ok(Then::More) && self.lexer.peek() != Some(b';') {
             loop {
                 let _ = self.mailbox();
-                if !self.lexer.eat(b',') {
+                if self.is_full() || !self.lexer.eat(b',') {
                     break;
                 }
                 if self.lexer.cfws() != Ok(Then::More) {

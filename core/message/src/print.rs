@@ -10,6 +10,10 @@ use crate::content::{ContentType, Parameter};
 use crate::envelope::{Address, Envelope};
 use crate::structure::{FieldName, Kind, Part, PartId, Structure};
 
+/// Octets of a structure from which on the messages inside have an empty envelope: one octet of a
+/// message can make a hundred of its envelope.
+const ENVELOPES: usize = 4 << 20;
+
 /// From this many quotes and backslashes on a string is written as a literal.
 const ESCAPES: usize = 4;
 
@@ -139,23 +143,34 @@ pub fn envelope(envelope: &Envelope, out: &mut Vec<u8>) {
 
 /// Writes the value of FETCH BODY.
 pub fn body(structure: &Structure, out: &mut Vec<u8>) {
-    part(structure, PartId::ROOT, false, out);
+    let how = How { extended: false, full: out.len() + ENVELOPES };
+    part(structure, PartId::ROOT, how, out);
 }
 
 /// Writes the value of FETCH BODYSTRUCTURE.
 pub fn body_structure(structure: &Structure, out: &mut Vec<u8>) {
-    part(structure, PartId::ROOT, true, out);
+    let how = How { extended: true, full: out.len() + ENVELOPES };
+    part(structure, PartId::ROOT, how, out);
+}
+
+/// How a structure is written.
+#[derive(Clone, Copy)]
+struct How {
+    /// With the extension data of BODYSTRUCTURE.
+    extended: bool,
+    /// Octets of output from which on envelopes are left empty.
+    full: usize,
 }
 
 /// One part in parentheses. Goes as deep as the scanner's limit on depth.
-fn part(structure: &Structure, id: PartId, extended: bool, out: &mut Vec<u8>) {
+fn part(structure: &Structure, id: PartId, how: How, out: &mut Vec<u8>) {
     out.push(b'(');
     let this = structure.part(id);
     match this.kind {
-        Kind::Multipart { .. } => multipart(structure, id, extended, out),
-        _ => single(structure, id, extended, out),
+        Kind::Multipart { .. } => multipart(structure, id, how, out),
+        _ => single(structure, id, how, out),
     }
-    if extended {
+    if how.extended {
         disposition(this, out);
         out.push(b' ');
         let tags = this.languages();
@@ -175,22 +190,22 @@ fn part(structure: &Structure, id: PartId, extended: bool, out: &mut Vec<u8>) {
     out.push(b')');
 }
 
-fn multipart(structure: &Structure, id: PartId, extended: bool, out: &mut Vec<u8>) {
+fn multipart(structure: &Structure, id: PartId, how: How, out: &mut Vec<u8>) {
     let this = structure.part(id);
     for child in structure.children(id) {
-        part(structure, child, extended, out);
+        part(structure, child, how, out);
     }
     if this.first_child.is_none() {
         // The grammar wants a part; none is written as an empty text.
         out.extend_from_slice(
             b"(\"text\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 0 0",
         );
-        out.extend_from_slice(if extended { b" NIL NIL NIL NIL)" } else { b")" });
+        out.extend_from_slice(if how.extended { b" NIL NIL NIL NIL)" } else { b")" });
     }
     out.push(b' ');
     let content_type = this.content_type().unwrap_or_default();
     string(&content_type.subtype, out);
-    if extended {
+    if how.extended {
         out.push(b' ');
         parameters(&content_type.parameters, false, out);
     }
@@ -216,7 +231,7 @@ fn is_plain(structure: &Structure, id: PartId) -> bool {
         && this.encoding().is_none_or(|e| e.eq_ignore_ascii_case(b"7bit"))
 }
 
-fn single(structure: &Structure, id: PartId, extended: bool, out: &mut Vec<u8>) {
+fn single(structure: &Structure, id: PartId, how: How, out: &mut Vec<u8>) {
     let this = structure.part(id);
     let plain = is_plain(structure, id);
     let content_type = this.content_type().filter(|_| !plain);
@@ -242,14 +257,16 @@ fn single(structure: &Structure, id: PartId, extended: bool, out: &mut Vec<u8>) 
     out.extend_from_slice(alloc::format!(" {}", this.body_size()).as_bytes());
     if let (Kind::Message, Some(inside)) = (this.kind, this.first_child) {
         out.push(b' ');
-        envelope(&structure.part(inside).envelope(), out);
+        let empty = out.len() >= how.full;
+        let inner = if empty { Envelope::default() } else { structure.part(inside).envelope() };
+        envelope(&inner, out);
         out.push(b' ');
-        part(structure, inside, extended, out);
+        part(structure, inside, how, out);
     }
     if text || this.kind == Kind::Message {
         out.extend_from_slice(alloc::format!(" {}", this.body_lines()).as_bytes());
     }
-    if extended {
+    if how.extended {
         out.push(b' ');
         unfolded(this.text(FieldName::ContentMd5).as_deref(), out);
     }

@@ -43,6 +43,12 @@ const HEAVY: usize = 256 * 1024;
 /// Segments that wait to be sent, before more messages are rendered.
 const SEGMENTS: usize = 16;
 
+/// Octets of responses that wait to be sent, before more messages are rendered.
+const RENDERED: usize = 256 * 1024;
+
+/// Responses of so many octets are passed on as they are; below, copying is cheaper.
+const LARGE: usize = 16 * 1024;
+
 /// A FETCH under way.
 pub(super) struct Fetch {
     items: Vec<Item>,
@@ -254,7 +260,8 @@ fn flags_only(
 fn send(server: &mut Server, cx: &mut Context<'_>, job: &mut Fetch) {
     while cx.room() > 0 {
         match job.segments.pop_front() {
-            Some(Segment::Text(text)) => server.send_octets(cx, &text),
+            Some(Segment::Text(text)) if text.len() < LARGE => server.send_octets(cx, &text),
+            Some(Segment::Text(text)) => send_bytes(server, cx, text.into()),
             Some(Segment::Shared(bytes)) => send_bytes(server, cx, bytes),
             Some(Segment::Arrived(bytes)) => {
                 job.ahead -= bytes.len() as u64;
@@ -358,7 +365,8 @@ fn mark(server: &mut Server, cx: &mut Context<'_>, job: &mut Fetch) {
 
 /// Makes segments of the next message; false when there is none to take or enough is there.
 fn render_next(server: &mut Server, job: &mut Fetch) -> bool {
-    if job.segments.len() >= SEGMENTS {
+    let rendered = job.segments.iter().map(Segment::rendered).sum::<usize>();
+    if job.segments.len() >= SEGMENTS || rendered >= RENDERED {
         return false;
     }
     let Some(batch) = job.batches.front_mut() else { return false };

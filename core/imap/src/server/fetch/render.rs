@@ -54,6 +54,14 @@ impl Segment {
         }
     }
 
+    /// Octets that were made for it, and are not those of the message.
+    pub(super) fn rendered(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            _ => 0,
+        }
+    }
+
     /// It can be sent.
     pub(super) fn is_here(&self) -> bool {
         matches!(self, Self::Text(_) | Self::Shared(_) | Self::Arrived(_))
