@@ -36,4 +36,5 @@ mod sender;
 
 pub use lookup::{Looked, Lookup, Map};
 pub use policy::{Domains, Gid, Policy, Restriction};
+pub use reply::NONSENSE;
 pub use resolve::{Fact, Request, Resolve};

@@ -85,7 +85,11 @@ pub(crate) fn alias_error(recipient: &Address) -> Reply {
     Reply::new(451, Enhanced(4, 6, 0), text)
 }
 
+/// "System incorrectly configured" (RFC 3463 3.4): the code of a [`waypost_mail::Target::Later`] whose
+/// tables say what cannot be used. Whoever has it was found beside all others of an alias.
+pub const NONSENSE: Enhanced = Enhanced(4, 3, 5);
+
 /// A table has an answer that cannot be used: somebody must look into it.
 pub(crate) fn nonsense(what: &str) -> Reply {
-    Reply::new(451, Enhanced(4, 3, 5), alloc::string::String::from(what))
+    Reply::new(451, NONSENSE, alloc::string::String::from(what))
 }

@@ -28,7 +28,7 @@ pub(super) fn deliver(trip: Trip, recipients: Recipients, due: Due<Attempted>) {
         for (n, verdict) in verdicts {
             let (place, waiting) = &there[n];
             let same = match &verdict {
-                Verdict::Accept(deliveries) => *deliveries == [waiting.delivery.clone()],
+                Verdict::Accept(deliveries) => deliveries.contains(&waiting.delivery),
                 Verdict::Refuse(reply) => reply.is_temporary(),
             };
             if !same {

@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use waypost_mail::{Enhanced, Reply, Target, Verdict};
+use waypost_mail::{Delivery, Enhanced, Reply, Target, Verdict};
 use waypost_queue::{Attempted, Diagnosis, Outcome, SiteState, Waiting};
+use waypost_route::NONSENSE;
 
 use super::attempt::{Recipients, Trip};
 use super::gather::Gather;
@@ -60,6 +61,7 @@ pub(super) fn ask(
 pub(super) fn outcome(trip: &Trip, waiting: &Waiting, verdict: Verdict) -> Outcome {
     let (why, status) = match verdict {
         Verdict::Accept(deliveries) => {
+            let deliveries = own_part(waiting, deliveries);
             if let [only] = deliveries.as_slice()
                 && only.to == waiting.delivery.to
                 && let Target::Later(reply) = &only.target
@@ -90,6 +92,21 @@ pub(super) fn outcome(trip: &Trip, waiting: &Waiting, verdict: Verdict) -> Outco
     match status {
         Status::Bounced => Outcome::Failed(Arc::new(why)),
         Status::Deferred | Status::Sent => Outcome::Deferred(Arc::new(why)),
+    }
+}
+
+/// What of these deliveries is for a recipient. One who was found at the end of an alias, beside
+/// others, and still is there is meant alone: the others have, or wait for, a message of their own.
+fn own_part(waiting: &Waiting, mut deliveries: Vec<Delivery>) -> Vec<Delivery> {
+    let known = match &waiting.delivery.target {
+        Target::Maildir(_) => true,
+        Target::Later(reply) => reply.enhanced == Some(NONSENSE),
+        Target::Remote | Target::Undeliverable(_) => false,
+    };
+    let own = deliveries.iter().position(|it| it.to == waiting.delivery.to);
+    match own.filter(|_| known) {
+        Some(own) => vec![deliveries.swap_remove(own)],
+        None => deliveries,
     }
 }
 
