@@ -48,10 +48,11 @@
 //! # Too much of everything
 //!
 //! Lines without end (`endless_lines`), recipients without end (`a_hundred_thousand_recipients`),
-//! messages without end (`a_message_that_is_too_big`, `a_trickle_is_no_message`), circles
-//! (`a_message_in_a_loop`), nonsense (`errors_make_a_session_slow_and_then_end_it`), silence
-//! (`silence_ends_a_session`), peers that do not read (`a_client_that_reads_nothing_is_not_listened_to`)
-//! and a world that cannot follow (`a_slow_world_makes_the_client_wait`): each has its limit.
+//! messages without end (`a_message_that_is_too_big`, `a_trickle_is_no_message`,
+//! `a_trickle_of_chunks_is_no_message_either`), circles (`a_message_in_a_loop`), nonsense
+//! (`errors_make_a_session_slow_and_then_end_it`), silence (`silence_ends_a_session`), peers that do
+//! not read (`a_client_that_reads_nothing_is_not_listened_to`) and a world that cannot follow
+//! (`a_slow_world_makes_the_client_wait`): each has its limit.
 //!
 //! # Messages on their way out
 //!

@@ -316,6 +316,44 @@ fn a_trickle_is_no_message() {
 }
 
 #[test]
+fn a_trickle_of_chunks_is_no_message_either() {
+    let timeout = "421 4.4.2 mail.example.com Error: timeout exceeded\r\n";
+    for (chunk, said) in [("BDAT 1\r\nx", "1"), ("BDAT 0\r\n", "0")] {
+        let mut d = Dialogue::greeted(port25());
+        d.envelope();
+        // Enough for one call to the world, whose time is not the client's.
+        d.send(&[b"BDAT 65536\r\n", &[b'x'; 65536][..]].concat());
+        d.pass(250.0);
+        for _ in 0..4 {
+            assert_eq!(d.say(chunk), format!("250 2.0.0 Ok: {said} bytes\r\n"));
+            d.pass(70.0);
+        }
+        assert_eq!(d.closed, None);
+        assert_eq!(d.pass(20.0), timeout);
+        assert!(d.world.messages[0].aborted);
+    }
+    // Who sends enough may take longer.
+    let mut d = Dialogue::greeted(port25());
+    d.envelope();
+    let chunk = [b"BDAT 16384\r\n", &[b'x'; limits::PROGRESS][..]].concat();
+    for _ in 0..20 {
+        assert_eq!(d.send(&chunk), "250 2.0.0 Ok: 16384 bytes\r\n");
+        assert_eq!(d.pass(200.0), "");
+    }
+    assert!(d.say("BDAT 0 LAST\r\n").starts_with("250 2.0.0 Ok: 327682 bytes queued"));
+    // A message that is over, or given up, has no time limit any more.
+    for end in ["BDAT 0 LAST\r\n", "RSET\r\n", "EHLO c\r\n"] {
+        let mut d = Dialogue::greeted(port25());
+        d.envelope();
+        d.say("BDAT 1\r\nx");
+        d.pass(200.0);
+        assert!(d.say(end).starts_with("250"), "{end}");
+        assert_eq!(d.pass(299.0), "");
+        assert_eq!(d.pass(1.0), timeout);
+    }
+}
+
+#[test]
 fn a_polite_stop() {
     let stopping = "421 4.3.2 mail.example.com Service shutting down\r\n";
     let mut d = Dialogue::greeted(port25());

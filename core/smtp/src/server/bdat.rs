@@ -56,7 +56,7 @@ impl Server {
             self.await_body(cx);
             self.phase = Phase::Chunk(chunk.refused(refusal));
         } else if self.message.is_some() {
-            self.await_body(cx);
+            self.keep_time(cx, 0);
             self.phase = Phase::Chunk(chunk);
         } else {
             self.open(cx, Some(chunk));
@@ -97,24 +97,26 @@ impl Server {
         Progress::More
     }
 
-    /// Replies to a chunk once the world has what was passed on of it.
+    /// Replies to a chunk once the world has what was passed on of it. The time limit is that of
+    /// the message, however many chunks there are.
     fn chunk_done(&mut self, cx: &mut Cx<'_, Self>) -> Progress {
         let Phase::Chunk(chunk) = &mut self.phase else { return Progress::Blocked };
-        cx.disarm(Timer::Body);
         if let Some(refusal) = chunk.refusal.take() {
+            cx.disarm(Timer::Body);
             self.finish(cx, &refusal);
             return Progress::More;
         }
         let (size, last) = (chunk.size, chunk.last);
         let Some(message) = &mut self.message else { return Progress::Blocked };
         if last {
+            cx.disarm(Timer::Body);
             message.finish();
             self.place = "END-OF-MESSAGE";
             return self.complete(cx, true);
         }
         match message.failure(&self.config) {
             Some(failure) => self.fail_message(cx, &failure),
-            None if message.is_open() => return Progress::Blocked,
+            None if message.is_open() => return self.await_world(cx),
             None => self.finish(cx, &reply::chunk(size)),
         }
         Progress::More

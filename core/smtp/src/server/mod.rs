@@ -297,6 +297,7 @@ impl Server {
         self.transaction = None;
         if let Some(mut message) = self.message.take() {
             message.abort(cx);
+            cx.disarm(Timer::Body);
         }
     }
 
