@@ -74,6 +74,20 @@ fn octets_of_refused_literals_are_never_commands() {
     }
 }
 
+/// It is read as far as it is here with each literal, so there must not be many.
+#[test]
+fn append_has_two_literals_at_most() {
+    let world = world();
+    let mut client = selected(&world);
+    assert_eq!(client.command("a APPEND (x {1}"), "+ OK\r\n");
+    let bad = "a BAD Error in IMAP command APPEND: Invalid arguments.\r\n";
+    assert_eq!(client.command("y {1}"), bad);
+    client.send(b"a APPEND (x {1+}\r\ny {11+}\r\nb EXPUNGE\r\n {1+}\r\nx)\r\n");
+    assert_eq!(client.text(), bad);
+    client.send(b"c APPEND {5+}\r\nINBOX (\\Seen) {1+}\r\nx\r\n");
+    assert!(client.text().contains("c OK [APPENDUID "));
+}
+
 #[test]
 fn a_long_line_with_a_literal_at_its_end() {
     let world = world();

@@ -79,6 +79,12 @@ pub(super) fn is_message(arguments: &[u8]) -> bool {
     args(arguments).is_ok_and(|args| !args.is_empty())
 }
 
+/// Whether a literal stands in these arguments: that of the mailbox. Behind it comes the message or
+/// nothing.
+pub(super) fn has_literal(arguments: &[u8]) -> bool {
+    memchr::memchr(b'\n', arguments).is_some()
+}
+
 /// APPEND whose end has come without a message.
 pub(super) fn without_literal(command: &Command<'_>) -> Result<Step, Refusal> {
     match command.args {

@@ -157,6 +157,10 @@ impl Server {
                 self.settle(cx, step);
                 return;
             }
+            // Not looked at again with each of ten thousand literals.
+            Ok(head) if head.name == "APPEND" && append::has_literal(head.rest) => {
+                Some(response::ARGUMENTS)
+            }
             Ok(_) if held.saturating_add(literal.octets) > self.command_limit() as u64 => {
                 if self.account().is_none() {
                     let reason = "Literal size too large";
