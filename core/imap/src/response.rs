@@ -59,6 +59,7 @@ pub(crate) const CONTINUE: &str = "+ OK\r\n";
 pub(crate) const CLOSED: &str = "* OK [CLOSED] Previous mailbox closed.\r\n";
 
 pub(crate) const BYE_BAD_COMMANDS: &str = "Too many invalid IMAP commands.";
+pub(crate) const BYE_DELETED: &str = "Selected mailbox was deleted, have to disconnect.";
 pub(crate) const BYE_INACTIVE: &str = "Disconnected for inactivity.";
 pub(crate) const BYE_LITERAL: &str = "Literal size too large";
 pub(crate) const BYE_LOGOUT: &str = "Logging out";

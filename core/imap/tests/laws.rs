@@ -184,18 +184,39 @@ proptest! {
     }
 }
 
+fn clear() -> Case {
+    let config = Config { implicit_tls: false, plaintext_login: true, ..Config::default() };
+    Case { config: Arc::new(config), failing: &[] }
+}
+
+/// The laws under twenty ways to cut, answer and wake.
+fn some_choices(case: &Case, script: &Script) {
+    for seed in 0..20u8 {
+        let choices: Vec<u8> =
+            (0..100).map(|n: u8| n.wrapping_mul(seed).wrapping_add(seed)).collect();
+        all(case, script, &choices).unwrap();
+    }
+}
+
 #[test]
 fn every_command_in_turn() {
     let text = COMMANDS.iter().filter(|c| !c.contains("{700}") && !c.contains("STARTTLS"));
     let text = format!("l LOGIN u p\r\ns SELECT INBOX\r\n{}", text.copied().collect::<String>());
-    let config = Config { implicit_tls: false, plaintext_login: true, ..Config::default() };
-    let case = Case { config: Arc::new(config), failing: &[] };
-    let script = Script::eof([text.into_bytes()]);
+    let (case, script) = (clear(), Script::eof([text.into_bytes()]));
     let seen = transcript(&case, &script).unwrap();
     assert_eq!(seen.closed, Some(Why::Done), "it comes to LOGOUT: {seen}");
-    for seed in 0..20u8 {
-        let choices: Vec<u8> =
-            (0..100).map(|n: u8| n.wrapping_mul(seed).wrapping_add(seed)).collect();
-        all(&case, &script, &choices).unwrap();
+    some_choices(&case, &script);
+}
+
+/// Whether DONE comes at once or later: what the session itself did to its mailbox is noticed.
+#[test]
+fn idle_on_a_mailbox_that_this_session_took_away() {
+    for command in ["DELETE Other", "RENAME Other More"] {
+        let text = format!(
+            "l LOGIN u p\r\nc CREATE Other\r\ns SELECT Other\r\nc {command}\r\ni IDLE\r\nDONE\r\n"
+        );
+        let (case, script) = (clear(), Script::eof([text.into_bytes()]));
+        assert_eq!(transcript(&case, &script).unwrap().closed, Some(Why::Refused), "{command}");
+        some_choices(&case, &script);
     }
 }

@@ -58,14 +58,14 @@ pub(super) fn noticed(server: &mut Server, cx: &mut Context<'_>, handle: Handle)
     let Some(Job::Idle(mut job)) = server.job.take_if(|job| matches!(job, Job::Idle(_))) else {
         return;
     };
-    if job.handle == Some(handle) {
+    if job.handle == Some(handle) && job.ending.is_none() {
         ask(server, cx, &mut job);
     }
     server.job = Some(Job::Idle(job));
 }
 
 fn ask(server: &mut Server, cx: &mut Context<'_>, job: &mut Idle) {
-    if job.syncing || job.news.len() > 0 || job.ending.is_some() {
+    if job.syncing || job.news.len() > 0 {
         job.dirty = true;
         return;
     }
@@ -94,7 +94,7 @@ pub(super) fn answered(
         Reply::Watched(_) if job.watch == Watch::Stopping => job.watch = Watch::Off,
         Reply::Watched(_) => {
             job.watch = Watch::On;
-            // What came between the last command and the watch is news too.
+            // What came between the last command and the watch is news too, however soon it ends.
             ask(server, cx, &mut job);
         }
         Reply::Synced(Synced(synced)) => {

@@ -3,6 +3,8 @@
 use alloc::boxed::Box;
 use alloc::string::String;
 
+use waypost_machine::Why;
+
 use super::{Call, Command, Context, Failure, FolderChange, Job, Managed, SEPARATOR, Server, Step};
 use crate::response::{self, Missing, Refusal};
 use crate::syntax::mailbox;
@@ -103,6 +105,11 @@ pub(super) fn answered(
     job: Manage,
     Managed(done): Managed,
 ) -> Step {
+    if done.is_ok() && job.verb == Verb::Delete && server.has_open(&job.wire) {
+        server.end(cx, "OK Delete completed.");
+        server.bye(cx, response::BYE_DELETED, Why::Refused, "Mailbox was deleted");
+        return Step::Done;
+    }
     let text: String = match (done, job.verb) {
         (Ok(()), Verb::Create) => "OK Create completed.".into(),
         (Ok(()), Verb::Delete) => "OK Delete completed.".into(),
@@ -120,4 +127,12 @@ pub(super) fn answered(
         (Err(failure), _) => response::failure(&failure, Missing::NonExistent, &job.wire),
     };
     server.end(cx, &text)
+}
+
+impl Server {
+    /// Whether the mailbox of this name, as a client writes it, is the one that is open.
+    fn has_open(&mut self, wire: &str) -> bool {
+        let name = mailbox::mailbox(wire.as_bytes());
+        self.selected().is_ok_and(|selected| name.as_deref() == Some(&*selected.name))
+    }
 }

@@ -443,7 +443,10 @@ impl World {
                 let below = format!("{from}.");
                 let moved: Vec<Box<str>> = self.folders.keys().cloned().collect();
                 for name in moved.into_iter().filter(|n| **n == *from || n.starts_with(&below)) {
-                    if let Some(folder) = self.folders.remove(&name) {
+                    if let Some(mut folder) = self.folders.remove(&name) {
+                        // Who has it open under its old name finds nothing there.
+                        self.issued += 1;
+                        folder.id = self.issued;
                         let new = format!("{to}{}", &name[from.len()..]);
                         self.folders.insert(new.into(), folder);
                     }
