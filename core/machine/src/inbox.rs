@@ -10,6 +10,9 @@ use memchr::memchr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooLong;
 
+/// Chunks are copied together up to this size: one of an octet takes the memory of sixty.
+const SMALL: usize = 512;
+
 /// A queue of chunks. Taking copies nothing, but for a line that lies across chunks.
 #[derive(Debug, Default)]
 pub struct Inbox {
@@ -24,11 +27,17 @@ pub struct Inbox {
 impl Inbox {
     /// Adds a chunk at the end.
     pub fn push(&mut self, chunk: Bytes) {
-        if !chunk.is_empty() {
-            self.len += chunk.len();
-            self.chunks.push_back(chunk);
-            self.skip();
+        if chunk.is_empty() {
+            return;
         }
+        self.len += chunk.len();
+        match self.chunks.back_mut() {
+            Some(back) if back.len() + chunk.len() <= SMALL => {
+                *back = [&**back, &*chunk].concat().into();
+            }
+            _ => self.chunks.push_back(chunk),
+        }
+        self.skip();
     }
 
     /// Bytes held.
@@ -178,6 +187,19 @@ mod tests {
         assert_eq!(inbox.line(8), Ok(None));
         inbox.push(Bytes::from_static(b"more\nNOOP\n"));
         assert_eq!(inbox.line(8).unwrap().unwrap(), "NOOP\n");
+    }
+
+    #[test]
+    fn a_peer_that_sends_single_octets_takes_no_more_memory() {
+        let mut inbox = Inbox::default();
+        for _ in 0..65_536 {
+            inbox.push(Bytes::from_static(b"x"));
+        }
+        assert_eq!((inbox.len(), inbox.chunks.len()), (65_536, 65_536 / SMALL));
+        // What is large stays where it is.
+        let large = Bytes::from(std::vec![b'y'; SMALL]);
+        inbox.push(large.clone());
+        assert_eq!(inbox.chunks.back().map(|chunk| chunk.as_ptr()), Some(large.as_ptr()));
     }
 
     fn all_lines(chunks: &[&[u8]], limit: usize) -> Vec<Result<Bytes, TooLong>> {
