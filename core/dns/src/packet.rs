@@ -68,7 +68,11 @@ impl Awaited {
         if packet.get(..2)? != self.id.to_be_bytes() {
             return None;
         }
-        let message = Message::from_vec(packet).ok()?;
+        let message = match is_truncated(packet) {
+            // It may end in the middle of a record: only the question counts (RFC 2181 9).
+            true => Message::from_vec(&without_records(packet)).ok()?,
+            false => Message::from_vec(packet).ok()?,
+        };
         let meta = &message.metadata;
         if meta.message_type != MessageType::Response || meta.op_code != OpCode::Query {
             return None;
@@ -179,6 +183,20 @@ impl Awaited {
             _ => return None,
         })
     }
+}
+
+/// The TC bit (RFC 1035 4.1.1).
+fn is_truncated(packet: &[u8]) -> bool {
+    packet.get(2).is_some_and(|flags| flags & 0x02 != 0)
+}
+
+/// A packet that tells of no records: what follows the question is not looked at.
+fn without_records(packet: &[u8]) -> Vec<u8> {
+    let mut packet = packet.to_vec();
+    if let Some(counts) = packet.get_mut(6..12) {
+        counts.fill(0);
+    }
+    packet
 }
 
 fn record_type(kind: Kind) -> RecordType {

@@ -355,6 +355,27 @@ fn an_answer_that_does_not_fit_comes_by_tcp() {
     }
 }
 
+/// A server may stop in the middle of a record (RFC 2181 9: such an answer is ignored, but for TC).
+#[test]
+fn an_answer_that_is_cut_anywhere_comes_by_tcp() {
+    let mut whole = reply_to(&Run::new("x.test", Kind::Mx, &[ONE]).asked().bytes);
+    whole.metadata.truncation = true;
+    let question = whole.to_vec().unwrap().len();
+    for n in 1..4 {
+        let mx = RData::MX(MX::new(n, name(&format!("mx{n}.x.test."))));
+        add(&mut whole, "x.test.", 60, mx);
+    }
+    let whole = whole.to_vec().unwrap();
+    for end in question..=whole.len() {
+        let mut run = Run::new("x.test", Kind::Mx, &[ONE]);
+        let send = run.asked();
+        let packet = [&send.bytes[..2], &whole[2..end]].concat();
+        assert!(send.awaited.is_answered_by(&packet), "{end}");
+        run.answers(send, Arrived::Answer(packet));
+        assert_eq!(run.asked().transport, Transport::Tcp, "{end}");
+    }
+}
+
 #[test]
 fn a_server_without_edns() {
     let mut run = Run::new("x.test", Kind::A, &[ONE]);
