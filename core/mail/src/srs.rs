@@ -372,11 +372,12 @@ mod tests {
         }
 
         #[test]
-        fn one_changed_character_is_found(place in 5usize..45, letter in "[a-z0-9]") {
+        fn one_changed_character_is_found(place in 5usize..33, letter in "[a-z0-9]") {
             let mut text: Vec<char> = "SRS0=vmyz=2W=otherdomain.com=test".chars().collect();
-            let place = place % text.len();
             let new = letter.chars().next().unwrap();
-            prop_assume!(place >= 5 && !text[place].eq_ignore_ascii_case(&new) && text[place] != '=');
+            if text[place].eq_ignore_ascii_case(&new) || text[place] == '=' {
+                return Ok(());
+            }
             text[place] = new;
             let text: String = text.into_iter().collect();
             let forged = Address::new(&text, Domain::parse("example.com").unwrap()).unwrap();
