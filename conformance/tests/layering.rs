@@ -38,8 +38,8 @@ const ARROWS: &[Row] = &[
     (
         "shells/ldap",
         "ldap machine world",
-        "ldap3 rustls rustls-native-certs rustls-pki-types thiserror tokio tokio-rustls \
-         tracing",
+        "ldap3 rustls rustls-native-certs rustls-pki-types socket2 thiserror tokio \
+         tokio-rustls tracing",
     ),
     ("shells/relay", "dns machine mail queue smtp tls-client world", "rustls"),
     (

@@ -1,15 +1,19 @@
 //! One connection: reach the server, start TLS, and only then let ldap3 speak.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, StdStream};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use waypost_ldap::guard::{self, Body, Guard};
 use waypost_ldap::server::{Bind, Server};
@@ -23,6 +27,8 @@ const DEFAULT_SOCKET: &str = "/var/run/slapd/ldapi";
 const START_TLS: &[u8] = b"\x30\x1d\x02\x01\x01\x77\x18\x80\x161.3.6.1.4.1.1466.20037";
 /// Octets of the answer to it, at most.
 const MAX_START_TLS_ANSWER: usize = 4096;
+/// A connection on which nothing is said is looked after so often. Firewalls wait for longer.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A stream to a server.
 trait Stream: AsyncRead + AsyncWrite + Send {}
@@ -48,13 +54,14 @@ struct Life {
 }
 
 impl Connection {
-    /// Connects and starts TLS. Nobody is bound yet.
+    /// Connects and starts TLS. Nobody is bound yet. The caller gives up after `within`.
     pub(crate) async fn open(
         place: &Place,
         server: &Server,
         config: Option<&Arc<ClientConfig>>,
+        within: Duration,
     ) -> Result<Self, String> {
-        let stream = reach(place, server, config).await?;
+        let stream = reach(place, server, config, within).await?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(|e| e.to_string())?;
         ours.set_nonblocking(true).map_err(|e| e.to_string())?;
         let ours = UnixStream::from_std(ours).map_err(|e| e.to_string())?;
@@ -139,14 +146,16 @@ async fn reach(
     place: &Place,
     server: &Server,
     config: Option<&Arc<ClientConfig>>,
+    within: Duration,
 ) -> Result<Pin<Box<dyn Stream>>, String> {
     let failed = |error: io::Error| format!("cannot connect: {error}");
     if place.scheme == Scheme::Ldapi {
         let path = if place.host.is_empty() { DEFAULT_SOCKET } else { &place.host };
         return Ok(Box::pin(UnixStream::connect(path).await.map_err(failed)?));
     }
-    let mut stream = TcpStream::connect((place.host.as_str(), place.port)).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
+    let addresses: Vec<SocketAddr> =
+        lookup_host((place.host.as_str(), place.port)).await.map_err(failed)?.collect();
+    let mut stream = first(&addresses, within, tcp).await.map_err(failed)?;
     let implicit = place.scheme == Scheme::Ldaps;
     if !implicit && !server.start_tls {
         return Ok(Box::pin(stream));
@@ -162,6 +171,36 @@ async fn reach(
         .await
         .map_err(|error| tls::explain(&error, &place.host))?;
     Ok(Box::pin(stream))
+}
+
+/// Connects to one of the addresses of a host. One that is silent must not take all the time from
+/// those that come after it.
+async fn first<S, C: Future<Output = io::Result<S>>>(
+    addresses: &[SocketAddr],
+    within: Duration,
+    connect: impl Fn(SocketAddr) -> C,
+) -> io::Result<S> {
+    let Some((last, others)) = addresses.split_last() else {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the host has no address"));
+    };
+    // As much as they have together is left for TLS and the bind.
+    let share = within / (2 * u32::try_from(addresses.len()).unwrap_or(u32::MAX));
+    for address in others {
+        if let Ok(Ok(stream)) = timeout(share, connect(*address)).await {
+            return Ok(stream);
+        }
+    }
+    connect(*last).await
+}
+
+async fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    // A firewall forgets connections on which nothing is said; who does not know of it waits for an
+    // answer that cannot come.
+    let alive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 4);
+    SockRef::from(&stream).set_tcp_keepalive(&alive)?;
+    Ok(stream)
 }
 
 /// Asks for TLS and reads the answer, octet for octet, with nothing of ldap3 in between. Whatever
@@ -234,4 +273,46 @@ async fn relay(server: Pin<Box<dyn Stream>>, ours: UnixStream, life: Arc<Life>) 
         () = life.hang_up.notified() => "closed".to_owned(),
     };
     life.end(&why);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn an_address_that_is_silent_keeps_nobody_from_the_others() {
+        let addresses: Vec<SocketAddr> =
+            (1..4).map(|n| SocketAddr::from(([192, 0, 2, n], 389))).collect();
+        let connect = |address: SocketAddr| async move {
+            match address {
+                it if it == SocketAddr::from(([192, 0, 2, 1], 389)) => pending().await,
+                it if it == SocketAddr::from(([192, 0, 2, 2], 389)) => {
+                    ready(Err(io::ErrorKind::ConnectionRefused.into())).await
+                }
+                it => Ok(it),
+            }
+        };
+        let within = Duration::from_millis(60);
+        let found = runtime().block_on(first(&addresses, within, connect));
+        assert_eq!(found.unwrap(), addresses[2]);
+        let refused = runtime().block_on(first(&addresses[..2], within, connect));
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        let none = runtime().block_on(first(&[], within, connect));
+        assert_eq!(none.unwrap_err().to_string(), "the host has no address");
+    }
+
+    #[test]
+    fn connections_are_looked_after() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = runtime().block_on(tcp(address)).unwrap();
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && stream.nodelay().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), KEEPALIVE);
+    }
 }

@@ -10,8 +10,8 @@
 //! - Nothing is sent before TLS is up, where TLS is asked for: chain and host name are checked first.
 //!   StartTLS is done here, octet for octet, before ldap3 sees the connection.
 //! - Answers come through [`waypost_ldap::guard`], which keeps from ldap3 what it would stumble over.
-//! - Several servers are tried in turn, beginning with the one that served last. While none can be
-//!   reached, searches are answered at once, and attempts go on in the background.
+//! - Several servers, and several addresses of one, are tried in turn, beginning with the server that
+//!   served last. While none can be reached, searches are answered at once, and attempts go on in the background.
 //! - A connection that breaks is made anew, and the searches that were under way are sent again.
 //! - A search that takes too long is abandoned; a server that is silent all that time is left.
 //!
@@ -194,7 +194,7 @@ impl Setup {
         let count = u32::try_from(self.server.places.len()).unwrap_or(u32::MAX);
         let share = self.server.timeout / count;
         let whole = async {
-            let connection = Connection::open(place, &self.server, self.config.as_ref())
+            let connection = Connection::open(place, &self.server, self.config.as_ref(), share)
                 .await
                 .map_err(|why| format!("{place}: {why}"))?;
             if bind {
