@@ -2,7 +2,6 @@
 
 mod common;
 
-use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -688,70 +687,6 @@ fn whoever_is_reached_through_two_aliases_gets_it_once() {
     stage.send("mail001@example.com", both);
     stage.until_empty();
     assert_eq!(["mail000", "mail001"].map(|user| stage.place.new_mail(user).len()), [1, 1]);
-}
-
-/// Adds an alias to the directory.
-fn add_alias(place: &Place, alias: &str, maildrops: &[&str]) {
-    let path = place.dir.path().join("mail.ldif");
-    let mut ldif = std::fs::read_to_string(&path).unwrap();
-    let drops: String = maildrops.iter().map(|drop| format!("maildrop: {drop}\n")).collect();
-    ldif.push_str(&format!(
-        "\ndn: uid=added,ou=Mail,dc=example,dc=com\nobjectClass: account\n\
-         objectClass: postfixUser\nuid: added\nmailacceptinggeneralid: {alias}\n{drops}"
-    ));
-    std::fs::write(path, ldif).unwrap();
-    place.clock.advance(Duration::from_secs(1));
-}
-
-#[test]
-fn a_copy_that_waits_sends_no_other_again() {
-    let place = Place::new();
-    let user = "mail001@mail.example.com";
-    add_alias(&place, user, &[user, "private@remote.test"]);
-    // A file where the Maildir should be.
-    let home = place.home().join("mail001");
-    std::fs::create_dir(&home).unwrap();
-    std::fs::set_permissions(&home, std::fs::Permissions::from_mode(0o777)).unwrap();
-    std::fs::write(home.join("mailbox"), "in the way").unwrap();
-    let others = Others::new(Mood::Sent { notifies: false });
-    let stage = Stage { world: start(&place, &others), place, others };
-    let to = common::route(&stage.world, &client(None), "a@elsewhere.test", user).unwrap();
-    assert_eq!(to.deliveries.len(), 2);
-    stage.send("a@elsewhere.test", vec![to]);
-    let line = format!("virtual: to=<{user}>");
-    for round in 1..4 {
-        stage.until_count(&line, round);
-        stage.until_rest();
-        stage.pass(4000);
-    }
-    stage.until_count(&line, 4);
-    stage.until_rest();
-    std::fs::remove_file(home.join("mailbox")).unwrap();
-    stage.pass(4000);
-    stage.until_empty();
-    assert_eq!(stage.place.new_mail("mail001").len(), 1);
-    assert_eq!(stage.others.seen().len(), 1);
-}
-
-#[test]
-fn a_part_of_an_alias_that_makes_no_sense_sends_no_other_again() {
-    let place = Place::new();
-    add_alias(&place, "mixed@example.com", &["|/bin/false", "private@remote.test"]);
-    let others = Others::new(Mood::Sent { notifies: false });
-    let stage = Stage { world: start(&place, &others), place, others };
-    let from = "a@elsewhere.test";
-    let to = common::route(&stage.world, &client(None), from, "mixed@example.com").unwrap();
-    assert_eq!(to.deliveries.len(), 2);
-    stage.send(from, vec![to]);
-    let line = "error: to=<mixed@example.com>";
-    for round in 1..4 {
-        stage.until_count(line, round);
-        stage.until_rest();
-        assert_eq!(stage.queue().len(), 1);
-        stage.pass(4000);
-    }
-    stage.until_count(line, 4);
-    assert_eq!(stage.others.seen().len(), 1);
 }
 
 #[test]
