@@ -307,7 +307,7 @@ pub const KEYS: &[Key] = &[
     key(
         "imap.idle_timeout",
         "\"30m\"",
-        "Silence after which a session ends (RFC 9051 5.4: at least 30 minutes).",
+        "Silence after which a session ends, but not in IDLE (RFC 9051 5.4: at least 30 minutes).",
     ),
     key("imap.login_timeout", "\"3m\"", "Time to log in."),
     key(

@@ -27,7 +27,8 @@ pub struct Config {
     pub command_limit: usize,
     /// A client must have logged in by then.
     pub login_timeout: Duration,
-    /// A client that is silent for so long is sent away (RFC 3501 5.4: at least 30 minutes).
+    /// A client that is silent for so long is sent away (RFC 3501 5.4: at least 30 minutes), but
+    /// not from IDLE.
     pub idle_timeout: Duration,
     /// `* OK Still here` after each of these while in IDLE.
     pub idle_notice: Duration,

@@ -140,9 +140,11 @@ pub(super) fn advance(server: &mut Server, cx: &mut Context<'_>, mut job: Idle) 
     Step::Run(Job::Idle(job))
 }
 
-/// A sign of life, for those between us and the client who forget silent connections.
+/// A sign of life, for those between us and the client who forget silent connections. A client that
+/// is gone does not take it, and the connection breaks; who is there may idle for ever.
 pub(super) fn still_here(server: &mut Server, cx: &mut Context<'_>, job: Idle) -> Step {
     server.send(cx, "* OK Still here\r\n");
+    cx.arm(Timer::Idle, server.config.idle_timeout);
     cx.arm(Timer::Delay, server.config.idle_notice);
     Step::Wait(Job::Idle(job))
 }
