@@ -387,3 +387,36 @@ fn responses_are_made_as_they_are_read() {
     assert_eq!(reply.matches(" FETCH (ENVELOPE (").count(), 40);
     assert!(reply.ends_with("a OK Fetch completed.\r\nb OK NOOP completed.\r\n"));
 }
+
+/// Fields of a large header, in many ways: none is made, or asked for, before its turn.
+#[test]
+fn fields_are_picked_as_they_are_read() {
+    let world = world();
+    let large = format!("A: 1\r\nB: {}\r\nC: 3\r\n\r\n", "x".repeat(200_000));
+    let inner = format!("Content-Type: message/rfc822\r\n\r\n{large}body\r\n");
+    world.borrow_mut().deliver("INBOX", inner.into(), &NamedFlags::default(), 0);
+    world.borrow_mut().deliver("INBOX", large.clone().into(), &NamedFlags::default(), 0);
+    for (seq, part, calls) in [(4, "1.", 2), (5, "", 0)] {
+        let mut client = selected(&world);
+        client.asked.clear();
+        let item = |n| format!("BODY.PEEK[{part}HEADER.FIELDS.NOT (X{n})]");
+        let many: Vec<String> = (0..20).map(item).collect();
+        client.room = 0;
+        client.send(format!("a FETCH {seq} ({})\r\n", many.join(" ")).as_bytes());
+        // One that is read now, and one ahead.
+        assert_eq!(client.asked.iter().filter(|name| *name == "Body").count(), calls);
+        client.room = usize::MAX;
+        let reply = client.command("b NOOP");
+        let literal = format!("{{{}}}\r\n{large}", large.len());
+        assert_eq!(reply.matches(&literal).count(), 20);
+        assert!(reply.ends_with("a OK Fetch completed.\r\nb OK NOOP completed.\r\n"));
+        let some = format!(
+            "c FETCH {seq} (BODY.PEEK[{part}HEADER.FIELDS (A C)] UID BODY.PEEK[{part}HEADER.FIELDS (B)]<3.4>)"
+        );
+        let expected = format!(
+            "* {seq} FETCH (UID {seq} BODY[{part}HEADER.FIELDS (A C)] {{14}}\r\nA: 1\r\nC: 3\r\n\r\n \
+             BODY[{part}HEADER.FIELDS (B)]<3> {{4}}\r\nxxxx)\r\nc OK Fetch completed.\r\n"
+        );
+        assert_eq!(client.command(&some), expected);
+    }
+}

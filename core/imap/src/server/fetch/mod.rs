@@ -260,12 +260,17 @@ fn flags_only(
 fn send(server: &mut Server, cx: &mut Context<'_>, job: &mut Fetch) {
     while cx.room() > 0 {
         match job.segments.pop_front() {
-            Some(Segment::Text(text)) if text.len() < LARGE => server.send_octets(cx, &text),
-            Some(Segment::Text(text)) => send_bytes(server, cx, text.into()),
+            Some(Segment::Text(text)) => send_text(server, cx, text),
             Some(Segment::Shared(bytes)) => send_bytes(server, cx, bytes),
             Some(Segment::Arrived(bytes)) => {
                 job.ahead -= bytes.len() as u64;
                 send_bytes(server, cx, bytes);
+            }
+            Some(Segment::Picked { header, item, ahead }) => {
+                job.ahead -= ahead;
+                if let Some(Item::Section(section)) = job.items.get(item) {
+                    send_text(server, cx, render::filtered(section, &header));
+                }
             }
             Some(other) => {
                 job.segments.push_front(other);
@@ -273,6 +278,14 @@ fn send(server: &mut Server, cx: &mut Context<'_>, job: &mut Fetch) {
             }
             None => return,
         }
+    }
+}
+
+fn send_text(server: &mut Server, cx: &mut Context<'_>, text: Vec<u8>) {
+    if text.len() < LARGE {
+        server.send_octets(cx, &text);
+    } else {
+        send_bytes(server, cx, text.into());
     }
 }
 
@@ -491,13 +504,9 @@ fn arrived(job: &mut Fetch, id: CallId, piece: Result<Bytes, Failure>) {
     };
     let Segment::Asked { len, filter, .. } = job.segments[at] else { return };
     let piece = piece.ok().filter(|bytes| bytes.len() as u64 == len);
-    let section = filter.and_then(|item| job.items.get(item));
-    job.segments[at] = match (piece, section) {
+    job.segments[at] = match (piece, filter) {
         (None, _) => Segment::Lost,
-        (Some(bytes), Some(Item::Section(section))) => {
-            job.ahead -= len;
-            Segment::Text(render::filtered(section, &bytes))
-        }
-        (Some(bytes), _) => Segment::Arrived(bytes),
+        (Some(header), Some(item)) => Segment::Picked { header, item, ahead: len },
+        (Some(bytes), None) => Segment::Arrived(bytes),
     };
 }

@@ -41,6 +41,10 @@ pub(super) enum Segment {
     Asked { id: CallId, len: u64, filter: Option<usize> },
     /// To be sent; they count against what is asked for ahead.
     Arrived(Bytes),
+    /// A header, of which the section at that place of the items takes some fields when it is sent:
+    /// a large one may be wanted in hundreds of ways. `ahead`: octets that count against what is
+    /// asked for ahead.
+    Picked { header: Bytes, item: usize, ahead: u64 },
     /// They were asked for in vain.
     Lost,
 }
@@ -64,7 +68,7 @@ impl Segment {
 
     /// It can be sent.
     pub(super) fn is_here(&self) -> bool {
-        matches!(self, Self::Text(_) | Self::Shared(_) | Self::Arrived(_))
+        !matches!(self, Self::Wanted { .. } | Self::Asked { .. } | Self::Lost)
     }
 }
 
@@ -231,8 +235,13 @@ impl Out<'_> {
         match (&*section.path, &section.text) {
             ([], Text::All) => self.body(one, 0..one.data.size, section),
             ([], Text::Header) => self.header(header, section),
-            ([], Text::HeaderFields(_) | Text::HeaderFieldsNot(_)) => {
+            ([], Text::HeaderFields(_) | Text::HeaderFieldsNot(_)) if header.len() < SHARED => {
                 self.text.extend_from_slice(&filtered(section, header));
+            }
+            ([], Text::HeaderFields(_) | Text::HeaderFieldsNot(_)) => {
+                self.flush();
+                let header = header.clone();
+                self.segments.push_back(Segment::Picked { header, item: place, ahead: 0 });
             }
             ([], Text::Text) => {
                 self.body(one, in_header.min(one.data.size)..one.data.size, section);
@@ -323,4 +332,29 @@ pub(super) fn filtered(section: &Section, block: &[u8]) -> Vec<u8> {
     let mut out = format!(" {{{}}}\r\n", to - from).into_bytes();
     out.extend_from_slice(&text[from..to]);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::Flags;
+    use crate::syntax::args::args;
+    use crate::syntax::fetch::items;
+
+    /// One message makes a response of fifty megabytes: not all of it at once.
+    #[test]
+    fn a_large_header_in_many_ways_is_not_copied() {
+        let header: Bytes = format!("A: {}\r\n\r\n", "x".repeat(1 << 20)).into();
+        let item = |n| format!("BODY.PEEK[HEADER.FIELDS.NOT (X{n})]");
+        let many: Vec<String> = (0..50).map(item).collect();
+        let text = format!("({})", many.join(" "));
+        let items = items(&args(text.as_bytes()).unwrap()).unwrap();
+        let message = Message { uid: 1, flags: Flags::default(), recent: false };
+        let data = Data { uid: 1, date: 0, size: 0, header, structure: None, body: None };
+        let one = One { place: 0, message, data, marked: false, with_uid: false };
+        let mut segments = VecDeque::new();
+        super::message(&one, &items, &Keywords::default(), &mut segments);
+        assert!(segments.iter().map(Segment::rendered).sum::<usize>() < 4096);
+        assert_eq!(segments.iter().filter(|s| matches!(s, Segment::Picked { .. })).count(), 50);
+    }
 }
