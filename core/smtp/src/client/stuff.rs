@@ -110,6 +110,7 @@ mod tests {
     use super::*;
     use crate::body::{Piece, Scanner};
     use proptest::prelude::*;
+    use std::format;
     use std::vec::Vec;
 
     fn stuffed(dots: bool, blocks: &[&[u8]]) -> Vec<u8> {
@@ -154,6 +155,14 @@ mod tests {
         Stuffer::new(true).push(&block, |piece| pieces.push(piece));
         assert_eq!(pieces.len(), 1);
         assert_eq!(pieces[0].as_ptr(), block.as_ptr());
+    }
+
+    /// Postfix breaks it after 998 octets, and with it the signatures over it.
+    #[test]
+    fn a_long_line_leaves_as_it_came() {
+        let line = format!("{}\r\n", "x".repeat(5000)).into_bytes();
+        let (first, second) = line.split_at(999);
+        assert_eq!(stuffed(true, &[first, second]), line);
     }
 
     /// Every body up to length 7 over the alphabet that matters, cut everywhere.
