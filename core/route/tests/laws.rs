@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{Tables, address, client, path, policy, rcpt, reference, run};
 use proptest::prelude::*;
 use waypost_machine::{Input, Machine, Now, Step, Time, Why};
-use waypost_mail::{Target, Verdict};
+use waypost_mail::{Address, Target, Verdict};
 use waypost_route::{Fact, Looked, Map, Policy, Request, Resolve, Restriction};
 
 const DOMAINS: &[&str] =
@@ -146,6 +146,26 @@ proptest! {
             finals.sort();
             finals.dedup();
             prop_assert_eq!(finals.len(), all, "each address once");
+        }
+    }
+
+    /// Whoever is found is found in the same place when asked about by himself: the queue counts on
+    /// it, for a message that waits for one of several.
+    #[test]
+    fn whoever_is_found_is_found_again(tables in any_tables(), to in any_address()) {
+        let again = |to: &Address, orig_to: &Address| {
+            let request = Request::Again { to: to.clone(), orig_to: orig_to.clone() };
+            run(&policy(), request, |map, key| tables.look(map, key)).verdict
+        };
+        let to = address(&to);
+        let Verdict::Accept(deliveries) = again(&to, &to) else { return Ok(()) };
+        for delivery in deliveries {
+            if let Target::Maildir(_) | Target::Later(_) = delivery.target {
+                let Verdict::Accept(found) = again(&delivery.to, &to) else {
+                    panic!("{delivery:?} is not found again")
+                };
+                prop_assert!(found.contains(&delivery), "{delivery:?} {found:?}");
+            }
         }
     }
 
