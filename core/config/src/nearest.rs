@@ -2,8 +2,9 @@
 
 use alloc::vec::Vec;
 
-/// The candidate with the fewest changes, if they are few enough that it was meant; else one that
-/// holds the word, or that the word holds (`size_limit`, `message_size_limit`).
+/// The candidate that the word is the beginning of (`bind_pw`, `bind_pw_file`); else the one with the
+/// fewest changes, if they are few enough that it was meant; else one that holds the word, or that the
+/// word holds (`size_limit`, `message_size_limit`).
 pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl Iterator<Item = &'c str> + Clone,
@@ -18,8 +19,12 @@ pub(crate) fn nearest<'c>(
         word.len().min(candidate.len()) > 3
             && (word.contains(candidate) || candidate.contains(word))
     };
-    meant
-        .map(|(_, candidate)| candidate)
+    let begun = |candidate: &&str| word.len() > 3 && candidate.starts_with(word);
+    candidates
+        .clone()
+        .filter(begun)
+        .min_by_key(|candidate| candidate.len())
+        .or_else(|| meant.map(|(_, candidate)| candidate))
         .or_else(|| candidates.filter(within).max_by_key(|c| c.len()))
 }
 
@@ -50,13 +55,16 @@ mod tests {
 
     #[test]
     fn words() {
-        let right = ["hostname", "mynetworks", "message_size_limit", "listen"];
+        let right =
+            ["hostname", "mynetworks", "message_size_limit", "listen", "bind_dn", "bind_pw_file"];
         for (wrong, meant) in [
             ("hostnam", Some("hostname")),
             ("myhostname", Some("hostname")),
             ("mynetwroks", Some("mynetworks")),
             ("size_limit", Some("message_size_limit")),
             ("lsiten", Some("listen")),
+            ("bind_pw", Some("bind_pw_file")),
+            ("bind_n", Some("bind_dn")),
             ("banana", None),
             ("", None),
         ] {
