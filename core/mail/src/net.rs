@@ -14,8 +14,17 @@ pub struct Network {
 
 /// A text that is no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is no network; write 192.0.2.0/24, [2001:db8::]/32, or one address")]
-pub struct NetworkError(String);
+pub enum NetworkError {
+    /// It is not written like one.
+    #[error("'{0}' is no network; write 192.0.2.0/24, [2001:db8::]/32, or one address")]
+    Malformed(String),
+    /// The address has bits behind the prefix: whether one address is meant, or all of the network,
+    /// cannot be known.
+    #[error(
+        "'{0}' is an address in a network; write {1} for all of it, or {2} for the one address"
+    )]
+    HostBits(String, Network, IpAddr),
+}
 
 impl Network {
     /// True when the address lies in the network. An IPv4 address mapped into IPv6 counts as IPv4.
@@ -38,7 +47,7 @@ impl FromStr for Network {
     type Err = NetworkError;
 
     fn from_str(text: &str) -> Result<Self, NetworkError> {
-        let wrong = || NetworkError(text.into());
+        let wrong = || NetworkError::Malformed(text.into());
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -50,7 +59,26 @@ impl FromStr for Network {
             Some(prefix) => prefix.parse().ok().filter(|p| *p <= width).ok_or_else(wrong)?,
             None => width,
         };
-        Ok(Self { address, prefix })
+        let whole = Self { address: start(address, prefix), prefix };
+        if whole.address != address {
+            return Err(NetworkError::HostBits(text.into(), whole, address));
+        }
+        Ok(whole)
+    }
+}
+
+/// The first address of the network that an address is in.
+fn start(address: IpAddr, prefix: u8) -> IpAddr {
+    let prefix = u32::from(prefix);
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(u32::BITS - prefix).unwrap_or(0);
+            IpAddr::V4((u32::from(v4) & mask).into())
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(u128::BITS - prefix).unwrap_or(0);
+            IpAddr::V6((u128::from(v6) & mask).into())
+        }
     }
 }
 
@@ -66,6 +94,7 @@ impl fmt::Display for Network {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::string::ToString;
 
     #[test]
     fn membership() {
@@ -83,7 +112,21 @@ mod tests {
             assert_eq!(network.contains(ip.parse().unwrap()), inside, "{network} {ip}");
         }
         for wrong in ["", "localhost", "127.0.0.1/33", "127.0.0.1/", "[::1"] {
-            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+            let error = wrong.parse::<Network>().unwrap_err();
+            assert_eq!(error, NetworkError::Malformed(wrong.into()));
+        }
+    }
+
+    #[test]
+    fn an_address_in_a_network_is_ambiguous() {
+        for (wrong, whole, one) in [
+            ("192.0.2.5/24", "192.0.2.0/24", "192.0.2.5"),
+            ("192.0.2.5/0", "0.0.0.0/0", "192.0.2.5"),
+            ("[2001:db8::1]/32", "[2001:db8::]/32", "2001:db8::1"),
+        ] {
+            let error = wrong.parse::<Network>().unwrap_err().to_string();
+            let meant = std::format!("write {whole} for all of it, or {one} for the one address");
+            assert!(error.ends_with(&meant), "{error}");
         }
     }
 }
