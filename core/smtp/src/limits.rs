@@ -23,6 +23,10 @@ pub const PROGRESS: usize = 16 * 1024;
 /// higher. One recipient may be a list of a thousand, and can be named again and again.
 pub const DELIVERIES: usize = 10_000;
 
+/// Octets of ORCPT (RFC 3461 4.2 has 500 at most) that are kept for one message, for each of the
+/// recipients that it may have.
+pub const ORCPT: usize = 1024;
+
 /// Octets of a command that are shown in a log line.
 pub const SHOWN: usize = 200;
 

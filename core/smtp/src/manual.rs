@@ -47,7 +47,8 @@
 //!
 //! # Too much of everything
 //!
-//! Lines without end (`endless_lines`), recipients without end (`a_hundred_thousand_recipients`),
+//! Lines without end (`endless_lines`), recipients without end (`a_hundred_thousand_recipients`,
+//! `original_recipients_of_twelve_kilobytes`),
 //! messages without end (`a_message_that_is_too_big`, `a_trickle_is_no_message`,
 //! `a_trickle_of_chunks_is_no_message_either`), circles (`a_message_in_a_loop`), nonsense
 //! (`errors_make_a_session_slow_and_then_end_it`), silence (`silence_ends_a_session`), peers that do

@@ -404,6 +404,23 @@ fn a_list_that_is_named_again_and_again() {
 }
 
 #[test]
+fn original_recipients_of_twelve_kilobytes() {
+    let mut d = Dialogue::greeted(port25());
+    d.say("MAIL FROM:<a@b.test>\r\n");
+    let long = "x".repeat(12_000);
+    let said = d.say(&format!("RCPT TO:<mail000@example.com> ORCPT=rfc822;{long}\r\n").repeat(100));
+    let refused = "452 4.5.3 Error: too many recipients\r\n";
+    assert_eq!(said, "250 2.1.5 Ok\r\n".repeat(86) + &refused.repeat(14));
+    // As many as there may be, if they are of a length that there is.
+    let mut d = Dialogue::greeted(port25());
+    d.say("MAIL FROM:<a@b.test>\r\n");
+    let long = "x".repeat(500);
+    let said =
+        d.say(&format!("RCPT TO:<mail000@example.com> ORCPT=rfc822;{long}\r\n").repeat(1000));
+    assert_eq!(said, "250 2.1.5 Ok\r\n".repeat(1000));
+}
+
+#[test]
 fn a_message_in_a_loop() {
     let mut d = Dialogue::greeted(port25());
     for (hops, reply) in [(49, QUEUED), (50, "554 5.4.0 Error: too many hops\r\n")] {

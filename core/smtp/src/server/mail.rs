@@ -18,6 +18,8 @@ pub(super) struct Transaction {
     pub(super) recipients: Vec<Recipient>,
     /// Places that all of them lead to.
     pub(super) deliveries: usize,
+    /// Octets of all ORCPT.
+    pub(super) orcpt: usize,
 }
 
 const SYNTAX: CommandError = CommandError::Syntax("MAIL FROM:<address>");
@@ -44,8 +46,9 @@ impl Server {
         }
         let too_big = params.size.is_some_and(|size| self.config.too_big(size));
         let arrived = cx.now.wall;
-        let recipients = Vec::new();
-        self.transaction = Some(Transaction { sender, params, arrived, recipients, deliveries: 0 });
+        let (recipients, deliveries, orcpt) = (Vec::new(), 0, 0);
+        self.transaction =
+            Some(Transaction { sender, params, arrived, recipients, deliveries, orcpt });
         if too_big {
             let error = CommandError::AnnouncedTooBig;
             self.rejected(cx, None, &error.reply(&self.config.hostname));

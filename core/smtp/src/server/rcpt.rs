@@ -23,6 +23,7 @@ impl Server {
         let limit = self.config.recipient_limit;
         if transaction.recipients.len() >= limit
             || transaction.deliveries >= limit.max(limits::DELIVERIES)
+            || transaction.orcpt >= limit.saturating_mul(limits::ORCPT)
         {
             return Err(CommandError::TooManyRecipients);
         }
@@ -67,6 +68,8 @@ impl Server {
             (Verdict::Accept(deliveries), Some(transaction)) => {
                 let RcptParams { notify, orcpt } = params;
                 transaction.deliveries += deliveries.len();
+                transaction.orcpt +=
+                    orcpt.as_ref().map_or(0, |(kind, text)| kind.len() + text.len());
                 let accepted = Recipient { address: recipient, deliveries, notify, orcpt };
                 transaction.recipients.push(accepted);
                 self.finish(cx, &reply::RECIPIENT_OK);
