@@ -54,6 +54,15 @@ fn outcome(how: u8) -> Outcome {
     }
 }
 
+/// A mailbox may have moved, become an alias, or be gone.
+fn mailbox_outcome(how: u8) -> Outcome {
+    match how {
+        0 => Outcome::Became(vec![waiting("moved@local")]),
+        1 => Outcome::Became(vec![waiting("r@one.test"), waiting("n@nowhere")]),
+        how => outcome(how),
+    }
+}
+
 fn route_outcome(how: u8) -> Outcome {
     match how {
         0 => Outcome::Became(vec![]),
@@ -98,7 +107,8 @@ impl Story {
                 let outcomes = how.into_iter().take(running.recipients.len());
                 let outcomes = match running.destination.transport {
                     Transport::Route => outcomes.map(route_outcome).collect(),
-                    _ => outcomes.map(outcome).collect(),
+                    Transport::Virtual => outcomes.map(mailbox_outcome).collect(),
+                    Transport::Smtp => outcomes.map(outcome).collect(),
                 };
                 let site = match site {
                     0 => SiteState::Alive,
