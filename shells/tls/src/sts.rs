@@ -76,6 +76,14 @@ enum State {
 }
 
 impl Domain {
+    /// A clock that was set back makes nothing hold for longer than it may.
+    fn keep_to(&mut self, now: u64) {
+        self.good_until = self.good_until.min(now + BELIEVED.1);
+        if let Some(kept) = &mut self.kept {
+            kept.fetched = kept.fetched.min(now);
+        }
+    }
+
     fn current(&self, now: u64) -> Option<Arc<StsPolicy>> {
         let kept = self.kept.as_ref().filter(|kept| kept.is_live(now))?;
         (kept.policy.mode != StsMode::None).then(|| Arc::clone(&kept.policy))
@@ -118,6 +126,7 @@ impl Sts {
             .domains
             .entry(domain.into())
             .or_insert_with(|| Domain { kept, ..Domain::default() });
+        entry.keep_to(now);
         match entry.state {
             State::Idle if now >= entry.good_until => {}
             State::Idle | State::Refreshing => {

@@ -222,6 +222,11 @@ impl Time {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    /// Somebody sets the clock back.
+    pub(crate) fn set_back(&self, seconds: u64) {
+        self.0.fetch_sub(seconds, Ordering::SeqCst);
+    }
+
     pub(crate) fn clock(&self) -> Clock {
         let time = Arc::clone(&self.0);
         Arc::new(move || time.load(Ordering::SeqCst))

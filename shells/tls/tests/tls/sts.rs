@@ -382,6 +382,24 @@ fn a_new_id_brings_a_new_policy() {
 }
 
 #[test]
+fn a_clock_that_was_wrong_once_keeps_nothing_for_longer() {
+    const YEARS: u64 = 4 * 31_557_600;
+    let scene = Scene::new(page("200 OK", "text/plain", POLICY));
+    let sender = scene.sender(scene.settings(Level::May));
+    let mode = || policy(&sender, "remote.test").sts().map(|sts| sts.mode);
+    scene.time.pass(YEARS);
+    assert_eq!(mode(), Some(StsMode::Enforce));
+    scene.time.set_back(YEARS);
+    assert_eq!(mode(), Some(StsMode::Enforce));
+    // It is asked again after an hour, and the policy holds for a week at most.
+    scene.names.txt("_mta-sts.remote.test", "v=spf1 -all");
+    scene.time.pass(604_799);
+    assert_eq!(mode(), Some(StsMode::Enforce));
+    scene.time.pass(3600);
+    assert_eq!(mode(), None);
+}
+
+#[test]
 fn once_a_day_it_is_fetched_again_and_nobody_waits() {
     let scene = Scene::new(page("200 OK", "text/plain", POLICY));
     let mut settings = scene.settings(Level::May);
