@@ -30,6 +30,11 @@
 //! time, and the client has to wait with the rest. FETCH asks the world for a message only when
 //! there is room to send it. Sets, lists, search keys and flags have limits in the grammar.
 //!
+//! What is made of a message can be larger than the message: a header of commas is an envelope of a
+//! hundred times its size, and its fields can be asked for in hundreds of ways. So an envelope takes
+//! 10,000 addresses of a field, and a response is made when there is room for it
+//! (`responses_are_made_as_they_are_read`, `fields_are_picked_as_they_are_read`).
+//!
 //! # Sequence numbers
 //!
 //! A client that deletes message 3 means the message that it knows as 3. No EXPUNGE is told while
