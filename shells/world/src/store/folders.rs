@@ -158,8 +158,12 @@ impl Store {
                 }
                 renames.push((folder.clone(), renamed));
             }
-            // RENAME a a.b: the deepest first, so that none meets another on its way.
-            renames.sort_by_key(|(from, _)| std::cmp::Reverse(from.name().len()));
+            // So that none meets another on its way: RENAME a a.b has the deepest first, RENAME a.b a the
+            // deepest last.
+            renames.sort_by_key(|(from, _)| from.name().len());
+            if to.name().len() > from.name().len() {
+                renames.reverse();
+            }
             for (from, to) in &renames {
                 let (old, new) = (folder_dir(home, from), folder_dir(home, to));
                 match self.inner.fs.rename(&old, &new) {
@@ -197,6 +201,10 @@ impl Store {
         let top = top(home);
         let mailbox = self.mailbox(home, &Folder::inbox());
         let subscribed = self.as_user(home, || {
+            // Where nothing has been delivered yet, nothing is subscribed.
+            if self.inner.fs.stat(top).is_err_and(|error| is_absent(&error)) {
+                return Ok(());
+            }
             // One at a time in this process; the lock file, which is Dovecot's, for other programs.
             let _state = lock(&mailbox.state);
             let _lock = self.lock_file(top.join("subscriptions.lock"))?;

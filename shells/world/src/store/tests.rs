@@ -594,6 +594,28 @@ fn the_tree_is_changed_as_dovecot_does() {
 }
 
 #[test]
+fn a_renamed_level_takes_its_mailboxes_along_whatever_their_names() {
+    let place = Place::new();
+    // What is below one comes to the name of another, which goes on itself.
+    for (from, to, before, after) in [
+        ("Up.a", "Up", ["Up.a.a.b", "Up.a.b"], ["Up.a.b", "Up.b"]),
+        ("Down", "Down.a", ["Down.a.b", "Down.b"], ["Down.a.a.b", "Down.a.b"]),
+    ] {
+        before.iter().for_each(|name| place.create(name));
+        let known = before.map(|name| place.open(name).opened.uid_validity);
+        place.manage(FolderChange::Rename(from.into(), to.into())).unwrap();
+        assert_eq!(after.map(|name| place.open(name).opened.uid_validity), known);
+    }
+}
+
+#[test]
+fn before_any_mail_nothing_is_subscribed() {
+    let place = Place::new();
+    place.manage(FolderChange::Unsubscribe("Work".into())).unwrap();
+    assert_eq!(std::fs::read_dir(place.dir.path().join("home/mail")).unwrap().count(), 0);
+}
+
+#[test]
 fn renaming_inbox_moves_its_messages() {
     let place = Place::new();
     (0..2).for_each(|_| drop(place.deliver()));
