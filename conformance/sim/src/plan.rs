@@ -69,6 +69,9 @@ const HOSTS: &[&str] = &[
     "*",
 ];
 const FOLDERS: &[&str] = &["Trash", "Archive", "INBOX"];
+/// Folders that come and go, those that there are mostly the first.
+const TREE: &[&str] =
+    &["Work", "Work.a", "Old", "Work.a.b", "Old.a", "Trash", "INBOX.sub", "INBOX", "Archive"];
 const FLAGS: &[&str] = &["\\Seen", "\\Flagged", "\\Answered", "\\Draft", "$Label1", "work"];
 
 /// A script.
@@ -100,8 +103,64 @@ pub fn plan(choices: &Choices) -> Script {
             Act { at, what }
         })
         .collect();
+    // Drawn last, so that the others do not depend on it.
+    if choices.percent(FOREST) {
+        acts = forest(choices, faults, span);
+    }
     acts.sort_by_key(|act| act.at);
     Script { seed, acts }
+}
+
+/// So many of a hundred scripts are about one user's folders.
+const FOREST: u64 = 10;
+
+/// One user's folders, by some at the same time, and what is in them.
+fn forest(choices: &Choices, faults: &[Field], span: u64) -> Vec<Act> {
+    let at = |choices: &Choices| Duration::from_millis(choices.below(span));
+    let user = USERS[0].to_owned();
+    let mail = Mail { to: vec![HERE[0].to_owned()], ..mail(choices, None) };
+    let mut acts = vec![Act { at: Duration::ZERO, what: What::Mx(Mail { retries: 3, ..mail }) }];
+    for _ in 0..choices.between(1, 3) {
+        let login = Login { user: user.clone(), tls: Tls::Implicit, wrong: false };
+        let mut steps = vec![Step::Create(early(choices, TREE))];
+        for _ in 0..choices.between(2, 14) {
+            steps.push(folder_step(choices));
+        }
+        acts.push(Act { at: at(choices), what: What::Imap(login, steps) });
+    }
+    let troubles: Vec<Field> = faults
+        .iter()
+        .copied()
+        .filter(|field| matches!(field, Field::Disk | Field::Crash))
+        .collect();
+    if !troubles.is_empty() {
+        for _ in 0..choices.below(4) {
+            let what = trouble(choices, *choices.pick(&troubles));
+            acts.push(Act { at: at(choices), what });
+        }
+    }
+    acts
+}
+
+fn folder_step(choices: &Choices) -> Step {
+    let n = || u32::try_from(choices.below(5)).unwrap_or(0);
+    let folder = || early(choices, TREE);
+    match choices.below(36) {
+        0..=5 => Step::Create(folder()),
+        6..=9 => Step::Remove(folder()),
+        10..=15 => Step::Rename(folder(), folder()),
+        16 | 17 => Step::Subscribe(folder(), true),
+        18 => Step::Subscribe(folder(), false),
+        19 => Step::List,
+        20 => Step::Lsub,
+        21 => Step::Status(folder()),
+        22..=25 => Step::Append(folder(), size(choices)),
+        26 => Step::Copy(n(), folder()),
+        27 | 28 => Step::Move(n(), folder()),
+        29 | 30 => Step::Select(folder()),
+        31 => Step::Unselect,
+        _ => step(choices),
+    }
 }
 
 /// Where something goes wrong.
@@ -356,7 +415,7 @@ mod tests {
             words.extend(text.split([' ', '\n', ';', ':', ',']).map(str::to_owned));
         }
         let steps = "select examine fetch flags store delete expunge uidexpunge copy move append \
-            create status search noop idle wait deaf close unselect vanish";
+            create remove rename subscribe unsubscribe list lsub status search noop idle wait deaf close unselect vanish";
         let rest = "mx submit imap auth remote queue file clock crash restart pipelined chunks \
             retries wrong clear starttls tls closes resets stalls greylists loses-reply defers \
             refuses accepts hold release retry nothing names data half greeting rcpt dot <> notify \

@@ -398,8 +398,13 @@ impl World {
         let is_draft = |path: &PathBuf| path.parent().is_some_and(|dir| dir.ends_with("tmp"));
         let mut drafts: Vec<_> = self.disk.files(HOMES).into_iter().map(|(path, _)| path).collect();
         drafts.retain(is_draft);
-        // Those are removed when they are old.
+        // Those are removed when they are old; also one that was under way when its mailbox got another
+        // name.
         let ledger = lock(&self.ledger);
+        drafts.retain(|path| {
+            let user = path.strip_prefix(HOMES).ok().and_then(|path| path.iter().next());
+            user.is_none_or(|user| !ledger.renames(&user.to_string_lossy()))
+        });
         if !drafts.is_empty() && self.stage.crashes() == 0 && !ledger.has_failing_disk() {
             drop(ledger);
             self.breach(Law::W10, format!("left in mailboxes: {drafts:?}"));

@@ -66,6 +66,21 @@ const OUTAGE: &str = "\
 1s mx alice@far.test -> mail002@mail.example.com size 300 retries 2
 ";
 
+/// Mailboxes that are made, deleted, made again and renamed.
+const FOLDERS: &str = "\
+0ms imap mail000 tls: create Work; append Work 300; create Old; append Old 300; remove Old; \
+create Again; status Again; remove Again; create Again; rename Work Kept
+20s crash after 1 calls keep nothing down 1s
+";
+
+/// The same, in a Maildir that is durable before.
+const RENAMED: &str = "\
+0ms imap mail000 tls: create Work; append Work 300; subscribe INBOX
+10s crash after 1 calls keep all down 1s
+50s imap mail000 tls: rename Work Kept; create Old; subscribe Old
+70s crash after 1 calls keep nothing down 1s
+";
+
 #[rustfmt::skip]
 const PLANTS: &[Plant] = &[
     plant("a file's sync does nothing", 150, (Law::W4, "octets, of which the last"), || lie(Lie::Sync)),
@@ -83,7 +98,35 @@ const PLANTS: &[Plant] = &[
             lie(Lie::UidsForgotten)
         })
     },
-    plant("an outage denies logins", 200, (Law::W9, "good: false, temporary: false"), || {
+    Plant {
+        script: FOLDERS,
+        ..plant("a deleted mailbox is back", 5, (Law::W13, "LIST of mail000 has Old"), || {
+            lie(Lie::RemovedComesBack)
+        })
+    },
+    Plant {
+        script: FOLDERS,
+        ..plant("a renamed mailbox has both names", 5, (Law::W13, " too"), || lie(Lie::RemovedComesBack))
+    },
+    Plant {
+        script: FOLDERS,
+        ..plant("a mailbox is the deleted one of its name", 5, (Law::W5, "was deleted as Again"), || {
+            lie(Lie::RemovedComesBack)
+        })
+    },
+    Plant {
+        script: RENAMED,
+        ..plant("a RENAME whose directory is not synced", 5, (Law::W13, "LIST of mail000 lacks Kept"), || {
+            lie(Lie::SyncDir)
+        })
+    },
+    Plant {
+        script: RENAMED,
+        ..plant("a subscription is forgotten", 5, (Law::W13, "LSUB of mail000 lacks Old"), || {
+            lie(Lie::ReplacedComesBack)
+        })
+    },
+    plant("an outage denies logins", 400, (Law::W9, "good: false, temporary: false"), || {
         defect(Defect::OutageIsAbsence)
     }),
     Plant {
@@ -163,7 +206,7 @@ fn every_planted_fault_is_found() {
     let found = Mutex::new(Vec::new());
     all(usize::try_from(last.into_inner()).unwrap(), |number| {
         let seed = number as u64 + 1;
-        for script in ["", KEYWORDS, UIDS, OUTAGE] {
+        for script in ["", KEYWORDS, UIDS, FOLDERS, RENAMED, OUTAGE] {
             let broken = broken(script, seed, &Options::default());
             if !broken.is_empty() {
                 found.lock().unwrap().push((seed, broken));

@@ -105,3 +105,15 @@ fn while_mail_is_read_and_put_in_order() {
         100,
     );
 }
+
+#[test]
+fn while_folders_come_and_go() {
+    crash_everywhere(
+        "seed 5\n\
+         0ms imap mail000 tls: create Work; subscribe Work; append Work 200; create Work.a; \
+         append Work.a 200; rename Work Old; list; append Old.a 100; status Old; create Work; \
+         append Work 300; remove Old; lsub; create Old; append Old 150; remove Work; \
+         unsubscribe Work; rename Old.a Work; select Work; fetch; move 0 Old; rename Old Old.b; list\n",
+        200,
+    );
+}

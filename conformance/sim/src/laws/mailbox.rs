@@ -1,21 +1,50 @@
 //! What mailboxes hold, as their owners saw them and as they are found in the end.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::folders::Folders;
 use super::{Law, Ledger};
 use crate::message;
 
-/// A message in a mailbox: the name under which it is known for ever.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A message in a mailbox: the name under which it is known for ever. The mailbox may get another name:
+/// it is the same as long as it has its UIDVALIDITY, which no other one of the user ever has.
+#[derive(Clone, Debug)]
 pub struct Place {
     /// Whose mailbox.
     pub user: String,
-    /// Its name.
+    /// Its name at that time.
     pub mailbox: String,
     /// UIDVALIDITY
     pub validity: u32,
     /// UID
     pub uid: u32,
+}
+
+impl Place {
+    fn key(&self) -> (&str, u32, u32) {
+        (&self.user, self.validity, self.uid)
+    }
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Place {}
+
+impl PartialOrd for Place {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Place {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.key().cmp(&other.key())
+    }
 }
 
 impl std::fmt::Display for Place {
@@ -40,8 +69,8 @@ pub(super) struct Mailboxes {
     pub(super) read: BTreeSet<String>,
     /// What clients were told to be gone.
     gone: BTreeSet<Place>,
-    /// What owners moved, and whereto.
-    moves: Vec<(Place, String)>,
+    /// What owners moved, whereto, and when.
+    moves: Vec<(Place, String, u64)>,
     /// Files that another program put into an INBOX.
     filed: Vec<(String, Content)>,
     /// What its owner wants to be gone from there.
@@ -52,10 +81,12 @@ pub(super) struct Mailboxes {
     pub(super) promised: BTreeSet<Place>,
     /// Further copies that owners asked for.
     pub(super) copies: Vec<Copying>,
-    /// Next uids that were told, and when.
-    next: BTreeMap<(String, String, u32), Vec<(u64, u32)>>,
+    /// Next uids that were told, and when, by user and UIDVALIDITY.
+    next: BTreeMap<(String, u32), Vec<(u64, u32)>>,
     /// Changes of flags.
     changes: BTreeMap<(Place, String), Vec<Change>>,
+    /// The tree of mailboxes.
+    pub(super) folders: Folders,
     clock: u64,
 }
 
@@ -76,16 +107,18 @@ struct Change {
 
 impl Mailboxes {
     /// True when its owner wants a message to be gone from there: it got \Deleted, or was moved, or
-    /// is a copy of one that had \Deleted, which the copy has too.
+    /// is a copy of one that had \Deleted, which the copy has too; or the mailbox was deleted.
     pub(super) fn may_go(&self, place: &Place) -> bool {
-        self.doomed.contains(place) || self.is_deleted(place, 0)
+        self.doomed.contains(place)
+            || self.is_deleted(place, 0)
+            || self.folders.may_be_gone(&place.user, &place.mailbox, place.validity)
     }
 
     fn is_deleted(&self, place: &Place, depth: usize) -> bool {
         let content = self.seen.get(place);
         let is_it = |copy: &Copying| {
             copy.from.user == place.user
-                && copy.to == place.mailbox
+                && self.folders.leads(&place.user, &copy.to, &place.mailbox)
                 && content.is_none_or(|content| *content == copy.content)
                 && self.is_deleted(&copy.from, depth + 1)
         };
@@ -93,13 +126,13 @@ impl Mailboxes {
     }
 
     /// The greatest next uid that was told before somebody asked for something.
-    fn known_next(&self, user: &str, mailbox: &str, validity: u32, asked: u64) -> u32 {
-        let key = (user.to_owned(), mailbox.to_owned(), validity);
+    fn known_next(&self, user: &str, validity: u32, asked: u64) -> u32 {
+        let key = (user.to_owned(), validity);
         let told = self.next.get(&key).into_iter().flatten();
         told.filter(|(at, _)| *at < asked).map(|(_, next)| *next).max().unwrap_or(0)
     }
 
-    fn tick(&mut self) -> u64 {
+    pub(super) fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
     }
@@ -118,6 +151,10 @@ impl Ledger {
     /// What is found in the end.
     pub fn read_last(&mut self, place: &Place, content: &[u8], flags: &[String]) {
         self.read(place, content);
+        let before = self.mailboxes.last.get_key_value(place).map(|(before, _)| before.clone());
+        if let Some(before) = before.filter(|before| before.mailbox != place.mailbox) {
+            self.breach(Law::W13, format!("{place} is {before} too"));
+        }
         self.mailboxes.last.insert(place.clone(), content.into());
         self.mailboxes.flags.insert(place.clone(), flags.iter().cloned().collect());
     }
@@ -153,7 +190,8 @@ impl Ledger {
 
     /// The owner sets out to move a message.
     pub fn moving(&mut self, place: Place, mailbox: &str) {
-        self.mailboxes.moves.push((place.clone(), mailbox.to_owned()));
+        let now = self.mailboxes.tick();
+        self.mailboxes.moves.push((place.clone(), mailbox.to_owned(), now));
         self.mailboxes.doomed.insert(place);
     }
 
@@ -181,7 +219,7 @@ impl Ledger {
     /// The owner was told that a message is there, after he asked for it.
     pub fn promised(&mut self, place: Place, content: &[u8], asked: u64) {
         let Place { user, mailbox, validity, uid } = &place;
-        let next = self.mailboxes.known_next(user, mailbox, *validity, asked);
+        let next = self.mailboxes.known_next(user, *validity, asked);
         if *uid < next {
             let what = format!("{place} is new although {next} was told as the next");
             self.breach(Law::W5, what);
@@ -194,6 +232,7 @@ impl Ledger {
                 self.mailboxes.seen.insert(place.clone(), content.into());
             }
         }
+        self.met((user, mailbox), *validity, asked);
         self.mailboxes.promised.insert(place);
     }
 
@@ -205,9 +244,10 @@ impl Ledger {
         next: u32,
         asked: u64,
     ) {
-        let before = self.mailboxes.known_next(user, mailbox, validity, asked);
+        self.met((user, mailbox), validity, asked);
+        let before = self.mailboxes.known_next(user, validity, asked);
         let told = (self.mailboxes.tick(), next);
-        let key = (user.to_owned(), mailbox.to_owned(), validity);
+        let key = (user.to_owned(), validity);
         self.mailboxes.next.entry(key).or_default().push(told);
         if next < before {
             let what = format!("{mailbox} of {user}: next uid {next} after {before}");
@@ -245,14 +285,15 @@ impl Ledger {
         for place in mailboxes.last.keys().filter(|place| mailboxes.gone.contains(*place)) {
             broken.push((Law::W5, format!("{place} is back after its EXPUNGE")));
         }
-        for (place, mailbox) in &mailboxes.moves {
+        for (place, mailbox, asked) in &mailboxes.moves {
             let Some(content) = mailboxes.seen.get(place) else { continue };
             let arrived = |(there, it): (&Place, &Content)| {
                 // Of two clients that move it, one comes too late.
-                let whereto = || mailboxes.moves.iter().filter(|(other, _)| other == place);
+                let whereto = || mailboxes.moves.iter().filter(|(other, ..)| other == place);
+                let leads = |to: &str| mailboxes.folders.leads(&place.user, to, &there.mailbox);
                 there.user == place.user
-                    && whereto().any(|(_, mailbox)| there.mailbox == *mailbox)
                     && it == content
+                    && whereto().any(|(_, mailbox, _)| leads(mailbox))
             };
             if !mailboxes.last.contains_key(place)
                 && !mailboxes.last.iter().any(arrived)
@@ -260,6 +301,10 @@ impl Ledger {
                 // EXPUNGE may take it there, as it may where it was.
                 && !mailboxes.seen.iter().any(|seen| arrived(seen) && mailboxes.may_go(seen.0))
                 && !mailboxes.is_deleted(place, 0)
+                // Nor did it have to, where the mailbox was deleted out of which it was to come, or to
+                // which.
+                && !mailboxes.folders.may_be_gone(&place.user, &place.mailbox, place.validity)
+                && !mailboxes.folders.may_be_deleted(&place.user, mailbox, *asked)
             {
                 broken.push((Law::W1, format!("{place} did not arrive in {mailbox}")));
             }
@@ -308,7 +353,13 @@ impl Ledger {
             let message = token.and_then(|token| self.messages.get(token as usize));
             let is_put = message.is_some_and(|message| message.put.is_some());
             // What was put somewhere counts wherever it is now.
-            let mailbox = if is_put { "*" } else { place.mailbox.as_str() };
+            let is_folder = place.mailbox != "INBOX" && mailboxes.folders.has_renames(&place.user);
+            let mailbox = match place.mailbox.as_str() {
+                _ if is_put => "*",
+                // Wherever it was put, it may have another name.
+                _ if is_folder => "",
+                mailbox => mailbox,
+            };
             if mailbox != "INBOX" {
                 *counts.entry((&place.user, mailbox, content)).or_insert(0) += 1;
             }
@@ -317,13 +368,15 @@ impl Ledger {
         for ((user, mailbox, content), count) in counts {
             let asked = mailboxes.copies.iter().filter(|copy| {
                 copy.from.user == user
-                    && (mailbox == "*" || copy.to == mailbox)
+                    && (mailbox == "*"
+                        || copy.to == mailbox
+                        || mailbox.is_empty() && copy.to != "INBOX")
                     && copy.content == *content
             });
             let allowed = asked.count() + usize::from(mailbox == "*");
             if count > allowed {
                 let token = message::read(content).token;
-                let what = format!("{count} copies of message {token:?} in {mailbox} of {user}");
+                let what = format!("{count} copies of message {token:?} in {mailbox:?} of {user}");
                 broken.push((Law::W2, format!("{what}, {allowed} may be")));
             }
         }

@@ -8,7 +8,9 @@
 //! | `judge.rs` | the ends of messages: W1 to W3, W10 |
 //! | `wishes.rs` | what senders want to be told: W2; envelopes on their way: W4 |
 //! | `mailbox.rs` | mailboxes: W5, and what their owners did |
+//! | `folders.rs` | the tree of mailboxes, and subscriptions: W13 |
 
+mod folders;
 mod judge;
 mod mailbox;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use crate::book::{Book, Known};
 use crate::message;
 use crate::script::{Fault, Login, Mail, Script, What};
 
+pub use folders::{Came, Change};
 pub use mailbox::Place;
 pub use wishes::{envelope_id, xtext};
 
@@ -56,6 +59,8 @@ pub enum Law {
     W11,
     /// The same seed gives the same run.
     W12,
+    /// The tree of mailboxes and the subscriptions are what was answered.
+    W13,
     /// A reply that fits no command, or none where one is due.
     Dialogue,
 }
@@ -231,6 +236,7 @@ impl Ledger {
     /// Notes that the server died.
     pub fn crashed(&mut self, at: Duration) {
         self.crashes.push(at);
+        self.changes_end();
     }
 
     /// An actor begins something.

@@ -70,6 +70,22 @@ impl Case {
         [head.as_bytes(), &self.ledger.messages()[token as usize].data].concat()
     }
 
+    fn change(&mut self, change: Change, came: Came) {
+        let number = self.ledger.changing("mail000", change);
+        self.ledger.changed(number, came);
+    }
+
+    fn create(&mut self, name: &str) {
+        self.change(Change::Create(name.into()), Came::Done);
+    }
+
+    /// What LIST says, or LSUB.
+    fn listed(&mut self, names: &[&str], subscribed: bool) {
+        let asked = self.ledger.asking();
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        self.ledger.listed("mail000", &names, subscribed, asked);
+    }
+
     fn place(&mut self) -> Place {
         self.uid += 1;
         place(self.uid)
@@ -189,7 +205,7 @@ fn w1_what_its_owner_put_there_or_moved() {
         case.ledger.read(&place(1), &content);
         case.ledger.moving(place(1), "Trash");
         if arrived {
-            let there = Place { mailbox: "Trash".into(), ..place(1) };
+            let there = Place { mailbox: "Trash".into(), validity: 2, ..place(1) };
             case.ledger.read_last(&there, &content, &[]);
         }
         case.broken()
@@ -212,10 +228,12 @@ fn w1_a_copy_of_a_deleted_message_may_be_expunged() {
     let copied = |deleted: bool| {
         let mut case = case("");
         let (_, content) = case.ledger.compose_for("mail000", 100);
-        let (here, there) = (place(1), Place { mailbox: "Trash".into(), ..place(7) });
+        let (here, there) = (place(1), Place { mailbox: "Trash".into(), validity: 2, ..place(7) });
+        case.create("Trash");
+        let asked = case.ledger.asking();
         case.ledger.read_last(&here, &content, &[]);
         case.ledger.copying(here.clone(), "Trash", &content);
-        case.ledger.promised(there.clone(), &content, 0);
+        case.ledger.promised(there.clone(), &content, asked);
         if deleted {
             case.ledger.doom(here);
         }
@@ -231,15 +249,20 @@ fn w1_a_moved_message_with_deleted_may_be_expunged_where_it_came() {
     let moved = |deleted: bool| {
         let mut case = case("");
         let (_, content) = case.ledger.compose_for("mail000", 100);
-        let at = |mailbox: &str| Place { mailbox: mailbox.into(), ..place(1) };
+        let at = |mailbox: &str| {
+            let validity = u32::try_from(mailbox.len()).unwrap();
+            Place { mailbox: mailbox.into(), validity, ..place(1) }
+        };
         case.ledger.read(&at("INBOX"), &content);
         if deleted {
             case.ledger.doom(at("INBOX"));
         }
-        for (from, to) in [("INBOX", "Trash"), ("Trash", "Archive")] {
+        for (from, to) in [("INBOX", "Archive"), ("Archive", "Work")] {
             case.ledger.copying(at(from), to, &content);
             case.ledger.moving(at(from), to);
-            case.ledger.promised(at(to), &content, 0);
+            case.create(to);
+            let asked = case.ledger.asking();
+            case.ledger.promised(at(to), &content, asked);
         }
         case.broken()
     };
@@ -319,7 +342,7 @@ fn w2_more_copies_than_were_asked_for() {
     let copies = |asked: usize| {
         let mut case = case("");
         let (_, content) = case.ledger.compose_for("mail000", 100);
-        let there = Place { mailbox: "Trash".into(), ..place(1) };
+        let there = Place { mailbox: "Trash".into(), validity: 2, ..place(1) };
         case.ledger.read_last(&place(1), &content, &[]);
         case.ledger.read_last(&there, &content, &[]);
         for _ in 0..asked {
@@ -334,8 +357,115 @@ fn w2_more_copies_than_were_asked_for() {
     let token = delivered.accepted("mail000@example.com");
     let place = delivered.delivered(token, "q1");
     let copy = delivered.copy(token, "q1");
-    delivered.ledger.read_last(&Place { mailbox: "Trash".into(), ..place }, &copy, &[]);
+    delivered.ledger.read_last(
+        &Place { mailbox: "Trash".into(), validity: 2, ..place },
+        &copy,
+        &[],
+    );
     assert_eq!(delivered.broken(), [Law::W2]);
+}
+
+#[test]
+fn w13_what_was_answered_is_listed() {
+    let listed = |changes: &[(Change, Came)], names: &[&str]| {
+        let mut case = case("");
+        for (change, came) in changes {
+            case.change(change.clone(), *came);
+        }
+        case.listed(names, false);
+        case.broken()
+    };
+    let create = |name: &str| (Change::Create(name.into()), Came::Done);
+    let delete = |came| (Change::Delete("A".into()), came);
+    let rename = (Change::Rename("A".into(), "B".into()), Came::Done);
+    assert_eq!(listed(&[create("A")], &["A", "INBOX"]), NONE);
+    assert_eq!(listed(&[create("A")], &["INBOX"]), [Law::W13]);
+    assert_eq!(listed(&[], &["A", "INBOX"]), [Law::W13]);
+    assert_eq!(listed(&[create("A"), delete(Came::Done)], &["A", "INBOX"]), [Law::W13]);
+    assert_eq!(listed(&[create("A"), delete(Came::Done)], &[]), [Law::W13]);
+    for names in [&["A", "INBOX"][..], &["INBOX"]] {
+        assert_eq!(listed(&[create("A"), delete(Came::Unknown)], names), NONE);
+    }
+    let tree = [create("A"), create("A.x"), rename];
+    assert_eq!(listed(&tree, &["B", "B.x", "INBOX"]), NONE);
+    assert_eq!(listed(&tree, &["B", "INBOX"]), [Law::W13]);
+    assert_eq!(listed(&tree, &["A.x", "B", "B.x", "INBOX"]), [Law::W13]);
+}
+
+#[test]
+fn w13_changes_at_the_same_time_decide_nothing() {
+    let ended = |by_crash: bool, names: &[&str]| {
+        let mut case = case(CRASH);
+        let delete = case.ledger.changing("mail000", Change::Delete("A".into()));
+        case.create("A");
+        match by_crash {
+            true => case.ledger.crashed(seconds(1)),
+            false => case.ledger.changed(delete, Came::Done),
+        }
+        case.listed(names, false);
+        if by_crash {
+            case.change(Change::Delete("A".into()), Came::Unknown);
+            case.create("A");
+            case.listed(names, false);
+        }
+        case.broken()
+    };
+    assert_eq!(ended(false, &["INBOX"]), NONE);
+    assert_eq!(ended(false, &["A", "INBOX"]), NONE);
+    assert_eq!(ended(true, &["A", "INBOX"]), NONE);
+    assert_eq!(ended(true, &["INBOX"]), [Law::W13]);
+}
+
+#[test]
+fn w13_subscriptions_stay() {
+    let subscribed = |names: &[&str], again: bool| {
+        let mut case = case("");
+        case.create("A");
+        case.change(Change::Subscribe("A".into()), Came::Done);
+        case.change(Change::Delete("A".into()), Came::Done);
+        if again {
+            case.change(Change::Unsubscribe("A".into()), Came::Done);
+        }
+        case.listed(names, true);
+        case.broken()
+    };
+    assert_eq!(subscribed(&["A"], false), NONE);
+    assert_eq!(subscribed(&[], false), [Law::W13]);
+    assert_eq!(subscribed(&[], true), NONE);
+    assert_eq!(subscribed(&["A"], true), [Law::W13]);
+}
+
+#[test]
+fn w5_and_w13_a_mailbox_is_one_whatever_it_is_called() {
+    let again = |name: &str, validity: u32, deleted: bool| {
+        let mut case = case("");
+        let meet = |case: &mut Case, name: &str, validity: u32| {
+            let asked = case.ledger.asking();
+            case.ledger.uid_next(("mail000", name), validity, 2, asked);
+        };
+        case.create("A");
+        meet(&mut case, "A", 7);
+        match deleted {
+            true => case.change(Change::Delete("A".into()), Came::Done),
+            false => case.change(Change::Rename("A".into(), "B".into()), Came::Done),
+        }
+        case.create("A");
+        meet(&mut case, name, validity);
+        case.broken()
+    };
+    assert_eq!(again("A", 8, true), NONE);
+    assert_eq!(again("A", 7, true), [Law::W5]);
+    assert_eq!(again("B", 7, false), NONE);
+    assert_eq!(again("INBOX", 7, false), [Law::W5]);
+
+    let mut twice = case("");
+    let (_, content) = twice.ledger.compose_for("mail000", 100);
+    twice.create("A");
+    twice.change(Change::Rename("A".into(), "B".into()), Came::Done);
+    for name in ["A", "B"] {
+        twice.ledger.read_last(&Place { mailbox: name.into(), ..place(1) }, &content, &[]);
+    }
+    assert_eq!(twice.broken(), [Law::W13]);
 }
 
 #[test]

@@ -188,6 +188,16 @@ pub enum Step {
     Append(String, u32),
     /// CREATE
     Create(String),
+    /// DELETE
+    Remove(String),
+    /// RENAME
+    Rename(String, String),
+    /// SUBSCRIBE (`true`) or UNSUBSCRIBE
+    Subscribe(String, bool),
+    /// LIST of everything.
+    List,
+    /// LSUB of everything.
+    Lsub,
     /// STATUS
     Status(String),
     /// SEARCH ALL

@@ -201,6 +201,12 @@ impl fmt::Display for Step {
             Self::Move(n, name) => write!(f, "move {n} {name}"),
             Self::Append(name, size) => write!(f, "append {name} {size}"),
             Self::Create(name) => write!(f, "create {name}"),
+            Self::Remove(name) => write!(f, "remove {name}"),
+            Self::Rename(from, to) => write!(f, "rename {from} {to}"),
+            Self::Subscribe(name, true) => write!(f, "subscribe {name}"),
+            Self::Subscribe(name, false) => write!(f, "unsubscribe {name}"),
+            Self::List => f.write_str("list"),
+            Self::Lsub => f.write_str("lsub"),
             Self::Status(name) => write!(f, "status {name}"),
             Self::Search => f.write_str("search"),
             Self::Noop => f.write_str("noop"),
@@ -425,6 +431,12 @@ fn step(text: &str) -> Option<Step> {
         "move" => Step::Move(words.number()?, words.owned()?),
         "append" => Step::Append(words.owned()?, words.number()?),
         "create" => Step::Create(words.owned()?),
+        "remove" => Step::Remove(words.owned()?),
+        "rename" => Step::Rename(words.owned()?, words.owned()?),
+        "subscribe" => Step::Subscribe(words.owned()?, true),
+        "unsubscribe" => Step::Subscribe(words.owned()?, false),
+        "list" => Step::List,
+        "lsub" => Step::Lsub,
         "status" => Step::Status(words.owned()?),
         "search" => Step::Search,
         "noop" => Step::Noop,
@@ -455,6 +467,7 @@ seed 1234
 6s imap mail000 clear: expunge; uidexpunge 1; copy 0 Trash; move 0 Trash; append INBOX 200; noop
 6s imap mail000 starttls: create A; status A; search; idle 2s; wait 10ms; close; unselect; deaf 9s; vanish
 6s imap mail000 tls wrong: examine INBOX
+6s imap mail000 tls: remove A; rename A.b C; subscribe C; unsubscribe C; list; lsub
 6s auth mail000 clear wrong
 7s remote mx1.remote.test accepts
 7s remote mx1.remote.test defers rcpt

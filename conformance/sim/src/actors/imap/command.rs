@@ -1,10 +1,15 @@
 //! The command of each step, and what its answer means.
 
+use std::time::Duration;
+
 use super::model::Model;
 use super::{Audit, Client, Command, State};
-use crate::laws::{Answer, Law, Place};
+use crate::laws::{Answer, Came, Change, Law, Place};
 use crate::peer::{Close, Line};
 use crate::script::Step;
+
+/// How long the server waits for the end of a change: `call_timeout` of its sessions.
+const CALL: Duration = Duration::from_secs(60);
 
 impl Client {
     /// Goes on with the next step that makes sense.
@@ -34,7 +39,7 @@ impl Client {
         match self.audit {
             Audit::Wanted => {
                 self.audit = Audit::Reading;
-                self.send(Command::List, "LIST \"\" *", line);
+                self.send(Command::List { subscribed: false }, "LIST \"\" *", line);
             }
             Audit::Reading => {
                 self.audit = Audit::Done;
@@ -65,10 +70,28 @@ impl Client {
             Step::Select(name) => self.open(name, false, line),
             Step::Examine(name) => self.open(name, true, line),
             Step::Append(name, size) => self.append(step, name, *size, line),
-            Step::Create(name) => self.send(Command::Create, &format!("CREATE {name}"), line),
+            Step::Create(name) => {
+                self.change(Change::Create(name.clone()), &format!("CREATE {name}"), line);
+            }
+            Step::Remove(name) => {
+                self.change(Change::Delete(name.clone()), &format!("DELETE {name}"), line);
+            }
+            Step::Rename(from, to) => {
+                let change = Change::Rename(from.clone(), to.clone());
+                self.change(change, &format!("RENAME {from} {to}"), line);
+            }
+            Step::Subscribe(name, true) => {
+                self.change(Change::Subscribe(name.clone()), &format!("SUBSCRIBE {name}"), line);
+            }
+            Step::Subscribe(name, false) => {
+                let change = Change::Unsubscribe(name.clone());
+                self.change(change, &format!("UNSUBSCRIBE {name}"), line);
+            }
+            Step::List => self.send(Command::List { subscribed: false }, "LIST \"\" *", line),
+            Step::Lsub => self.send(Command::List { subscribed: true }, "LSUB \"\" *", line),
             Step::Status(name) => {
                 let text = format!("STATUS {name} (MESSAGES UIDNEXT UIDVALIDITY)");
-                self.send(Command::Status, &text, line);
+                self.send(Command::Status { mailbox: name.clone() }, &text, line);
             }
             Step::Noop => self.send(Command::Noop, "NOOP", line),
             Step::Idle(time) => {
@@ -120,6 +143,11 @@ impl Client {
             _ => return false,
         }
         true
+    }
+
+    fn change(&mut self, change: Change, text: &str, line: &mut Line) {
+        let number = self.scene.ledger().changing(&self.login.user, change.clone());
+        self.send(Command::Change { change, number }, text, line);
     }
 
     fn open(&mut self, mailbox: &str, read_only: bool, line: &mut Line) {
@@ -186,8 +214,12 @@ impl Client {
     pub(super) fn answered(&mut self, command: Command, answer: &str, line: &mut Line) {
         let good = answer.starts_with("OK");
         self.take_copied(answer);
+        if !good && answer.contains("doesn't exist") {
+            self.missed(&command);
+        }
         if !good && self.complains(&command, answer) {
-            self.breach(Law::Dialogue, &format!("{command:?} got {answer}"));
+            let command: String = format!("{command:?}").chars().take(100).collect();
+            self.breach(Law::Dialogue, &format!("{command} got {answer}"));
         }
         match command {
             Command::Starttls if good => {
@@ -211,11 +243,8 @@ impl Client {
             }
             Command::Starttls => return self.send(Command::Logout, "LOGOUT", line),
             Command::Logout => return self.leave(Close::Eof, line),
-            Command::List => {
-                for folder in std::mem::take(&mut self.folders) {
-                    self.steps.extend([Step::Examine(folder), Step::Fetch]);
-                }
-            }
+            Command::List { subscribed } => self.got_list(good, subscribed),
+            Command::Change { number, .. } => self.changed(number, answer),
             Command::Open { .. } => self.opened_mailbox(good, answer),
             Command::Fetch if self.audit != Audit::None => self.check_read(good),
             Command::Store { changes, set } if good => self.stored(&changes, set),
@@ -234,13 +263,58 @@ impl Client {
         let expected = match command {
             // The ledger judges it.
             Command::Login => true,
-            Command::Create => answer.contains("ALREADYEXISTS"),
+            Command::Change { .. } => refusal(answer).is_some(),
             Command::Copy { .. } | Command::Append { .. } => answer.contains("TRYCREATE"),
             Command::Open { .. } => answer.contains("doesn't exist"),
-            Command::Status => answer.contains("doesn't exist"),
+            Command::Status { .. } => answer.contains("doesn't exist"),
             _ => false,
         };
+        // What it was about is not there any more.
+        let shaken = match command {
+            Command::Copy { mailbox, .. } | Command::Append { mailbox, .. } => {
+                self.is_shaken() || self.scene.ledger().is_shaken(&self.login.user, mailbox)
+            }
+            _ => self.is_shaken(),
+        };
+        let expected = expected || shaken && answer.contains("UNAVAILABLE");
         !expected && (answer.starts_with("BAD") || self.is_calm() || self.audit != Audit::None)
+    }
+
+    /// A mailbox is not there, says the server.
+    fn missed(&self, command: &Command) {
+        if let Command::Open { mailbox, .. }
+        | Command::Status { mailbox }
+        | Command::Copy { mailbox, .. }
+        | Command::Append { mailbox, .. } = command
+        {
+            self.scene.ledger().missed(&self.login.user, mailbox, self.asked);
+        }
+    }
+
+    fn changed(&self, number: usize, answer: &str) {
+        let came = match refusal(answer) {
+            _ if answer.starts_with("OK") => Came::Done,
+            Some(came) => came,
+            // The server waits no longer; it may happen yet.
+            None if self.at.saturating_sub(self.sent) >= CALL => return,
+            None => Came::Unknown,
+        };
+        self.scene.ledger().changed(number, came);
+    }
+
+    /// All mailboxes, or all subscriptions.
+    fn got_list(&mut self, good: bool, subscribed: bool) {
+        let folders = std::mem::take(&mut self.folders);
+        if !good {
+            return;
+        }
+        self.scene.ledger().listed(&self.login.user, &folders, subscribed, self.asked);
+        if self.audit == Audit::Reading && !subscribed {
+            self.steps.push_back(Step::Lsub);
+            for folder in folders {
+                self.steps.extend([Step::Examine(folder), Step::Fetch]);
+            }
+        }
     }
 
     fn opened_mailbox(&mut self, good: bool, answer: &str) {
@@ -306,4 +380,15 @@ impl Client {
             None => {}
         }
     }
+}
+
+/// Why nothing was done, where the answer says that.
+fn refusal(answer: &str) -> Option<Came> {
+    const WORDS: [(&str, Came); 4] = [
+        ("doesn't exist", Came::Missing),
+        ("ALREADYEXISTS", Came::Exists),
+        ("INBOX can't be deleted", Came::Refused),
+        ("Renaming INBOX isn't supported", Came::Refused),
+    ];
+    WORDS.iter().find(|(words, _)| answer.contains(words)).map(|(_, came)| *came)
 }

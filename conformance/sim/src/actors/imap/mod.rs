@@ -23,7 +23,7 @@ use waypost_daemon::Service;
 use waypost_machine::Now;
 
 use super::Scene;
-use crate::laws::{Law, Place};
+use crate::laws::{Change, Law, Place};
 use crate::peer::{Close, Ended, Line, Peer};
 use crate::script::{Login, Step, Tls};
 use model::Model;
@@ -89,17 +89,43 @@ enum State {
 enum Command {
     Starttls,
     Login,
-    List,
-    Open { mailbox: String, read_only: bool },
+    /// LIST or LSUB.
+    List {
+        subscribed: bool,
+    },
+    Open {
+        mailbox: String,
+        read_only: bool,
+    },
     Fetch,
     Flags,
-    Store { changes: Vec<(Place, String, usize)>, set: bool },
+    Store {
+        changes: Vec<(Place, String, usize)>,
+        set: bool,
+    },
     Search,
-    Copy { step: Step, mailbox: String, content: Arc<[u8]> },
-    Append { step: Step, mailbox: String, content: Arc<[u8]> },
-    Create,
-    Status,
-    Idle { time: Duration, begun: bool },
+    Copy {
+        step: Step,
+        mailbox: String,
+        content: Arc<[u8]>,
+    },
+    Append {
+        step: Step,
+        mailbox: String,
+        content: Arc<[u8]>,
+    },
+    /// CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE; the number is the ledger's.
+    Change {
+        change: Change,
+        number: usize,
+    },
+    Status {
+        mailbox: String,
+    },
+    Idle {
+        time: Duration,
+        begun: bool,
+    },
     Expunge,
     Noop,
     Close,
@@ -165,6 +191,12 @@ impl Client {
 
     fn is_calm(&self) -> bool {
         self.scene.ledger().is_calm()
+    }
+
+    /// The mailbox that is open may be deleted, or get another name.
+    fn is_shaken(&self) -> bool {
+        let open = self.model.as_ref();
+        open.is_some_and(|open| self.scene.ledger().is_shaken(&open.user, &open.mailbox))
     }
 
     /// A message may be expunged by another client while it is being sent; in the middle of a literal

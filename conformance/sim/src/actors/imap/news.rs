@@ -13,7 +13,9 @@ impl Client {
             ("OK" | "NO", ..) => self.status(news),
             ("BYE", ..) => {
                 let asked = matches!(self.state, State::Command(Command::Logout));
-                if !asked && self.is_calm() {
+                // Of a mailbox that is gone.
+                let is_gone = news.contains("please relogin") && self.is_shaken();
+                if !asked && !is_gone && self.is_calm() {
                     self.breach(Law::Dialogue, news);
                 }
                 self.state = State::Command(Command::Logout);
@@ -21,7 +23,7 @@ impl Client {
             (_, Ok(number), "EXISTS" | "RECENT" | "EXPUNGE" | "FETCH") => {
                 self.number(number, second, response);
             }
-            ("LIST", ..) => self.listed(response),
+            ("LIST" | "LSUB", ..) => self.listed(response),
             ("STATUS", ..) => self.counted(response),
             ("SEARCH", ..) => self.searched(news),
             ("CAPABILITY" | "FLAGS", ..) => {
