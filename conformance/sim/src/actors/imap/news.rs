@@ -14,7 +14,10 @@ impl Client {
             ("BYE", ..) => {
                 let asked = matches!(self.state, State::Command(Command::Logout));
                 // Of a mailbox that is gone.
-                let is_gone = news.contains("please relogin") && self.is_shaken();
+                let is_gone = ["mailbox was deleted", "please relogin"]
+                    .iter()
+                    .any(|words| news.contains(words))
+                    && self.is_shaken();
                 if !asked && !is_gone && self.is_calm() {
                     self.breach(Law::Dialogue, news);
                 }
