@@ -1,6 +1,7 @@
 //! The spool of a server that does not run: what the admin sees in it and does to it.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use waypost_queue::{
     Change, Command, Destination, Diagnosis, Entry, Listed, Place, QueueId, Selection, State,
 };
 
-use crate::fs::RealFs;
+use crate::fs::{Fs, RealFs};
 use crate::spool::{Spool, SpoolError};
 use crate::{StartError, lock_spool};
 
@@ -29,6 +30,8 @@ pub struct AtRest {
     spool: Spool,
     real: RealFs,
     directory: Box<Path>,
+    /// User and group of the directory.
+    owner: (u32, u32),
     relayhost: Option<Box<str>>,
 }
 
@@ -55,11 +58,13 @@ impl AtRest {
     /// # Errors
     /// It is not there, or not for us to see, or a server works on it.
     pub fn open(directory: &Path, relayhost: Option<&str>) -> Result<Self, RestError> {
-        let real = RealFs::new([directory])
-            .map_err(|error| RestError::Spool(format!("{}: {error}", directory.display())))?;
+        let failed = |error| RestError::Spool(format!("{}: {error}", directory.display()));
+        let real = RealFs::new([directory]).map_err(failed)?;
+        let owner = std::fs::metadata(directory).map_err(failed)?;
+        let owner = (owner.uid(), owner.gid());
         let spool = Spool::new(Arc::new(real.clone()), directory);
-        let rest =
-            Self { spool, real, directory: directory.into(), relayhost: relayhost.map(Into::into) };
+        let (directory, relayhost) = (directory.into(), relayhost.map(Into::into));
+        let rest = Self { spool, real, directory, owner, relayhost };
         drop(rest.lock()?);
         Ok(rest)
     }
@@ -183,10 +188,19 @@ impl AtRest {
 
     /// Writes an entry, and removes the message when nobody waits for it.
     fn store(&self, id: QueueId, entry: &Entry) -> Result<(), RestError> {
-        let id = id.as_str();
-        self.spool.rewrite(id, entry)?;
+        self.spool.rewrite(id.as_str(), entry)?;
         if entry.is_finished() {
-            self.spool.remove(id)?;
+            return Ok(self.spool.remove(id.as_str())?);
+        }
+        self.give_back(&self.directory.join(format!("{id}.entry")))
+    }
+
+    /// What root has written belongs to the server's user all the same, or could not be read by it.
+    fn give_back(&self, path: &Path) -> Result<(), RestError> {
+        let failed = |error| RestError::Spool(format!("{}: {error}", path.display()));
+        let (uid, gid) = self.owner;
+        if self.real.stat(path).map_err(failed)?.uid != uid {
+            self.real.chown(path, uid, gid).map_err(failed)?;
         }
         Ok(())
     }

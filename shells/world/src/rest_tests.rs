@@ -126,6 +126,24 @@ fn commands_are_written_down() {
 }
 
 #[test]
+fn what_was_changed_belongs_to_the_owner_of_the_spool() {
+    let (dir, _) = spool();
+    let path = dir.path().join("2two.entry");
+    let own = |path: &Path| fs::metadata(path).map(|it| (it.uid(), it.gid())).unwrap();
+    let owner = match own(dir.path()) {
+        // Who is root may be asked for anybody.
+        (0, _) => (20_000, 20_001),
+        this => this,
+    };
+    for path in [dir.path(), &path] {
+        std::os::unix::fs::chown(path, Some(owner.0), Some(owner.1)).unwrap();
+    }
+    let rest = AtRest::open(dir.path(), None).unwrap();
+    assert_eq!(rest.command(NOW, &Command::Hold(one("2two"))), Ok(1));
+    assert_eq!(own(&path), owner);
+}
+
+#[test]
 fn what_a_crash_left_is_not_in_the_way() {
     let (dir, rest) = spool();
     fs::write(dir.path().join("2two.tmp"), "half").unwrap();
