@@ -213,7 +213,7 @@ impl World {
     /// # Errors
     /// When the spool cannot be used, or another process uses it.
     pub fn start(settings: Settings) -> Result<Self, StartError> {
-        let (fs, real) = file_system(&settings)?;
+        let (fs, real) = file_system(&settings, true)?;
         let lock =
             real.as_ref().map(|real| lock_spool(real, &settings.spool.directory)).transpose()?;
         let spool = spool::Spool::new(Arc::clone(&fs), &settings.spool.directory);
@@ -237,7 +237,7 @@ impl World {
     /// # Errors
     /// When the spool cannot be read.
     pub fn for_questions(settings: Settings) -> Result<Self, StartError> {
-        let (fs, _) = file_system(&settings)?;
+        let (fs, _) = file_system(&settings, false)?;
         let spool = spool::Spool::new(Arc::clone(&fs), &settings.spool.directory);
         let queue = Queue::resting(spool, &settings.spool);
         let srs = secrets(&settings, &*fs, false)?;
@@ -482,8 +482,12 @@ fn secrets(settings: &Settings, fs: &dyn Fs, make: bool) -> Result<Option<Srs>, 
     srs.map_err(|error| StartError::Spool(format!("srs-secret: {error}")))
 }
 
-/// The file system, and the real one behind it where it is that.
-fn file_system(settings: &Settings) -> Result<(Arc<dyn Fs>, Option<RealFs>), StartError> {
+/// The file system, and the real one behind it where it is that. With `make`, the spool's directory
+/// is there then: it belongs to whoever makes it, so nobody may who only asks.
+fn file_system(
+    settings: &Settings,
+    make: bool,
+) -> Result<(Arc<dyn Fs>, Option<RealFs>), StartError> {
     if let Some(fs) = &settings.fs {
         return Ok((Arc::clone(fs), None));
     }
@@ -492,10 +496,14 @@ fn file_system(settings: &Settings) -> Result<(Arc<dyn Fs>, Option<RealFs>), Sta
         path: path.display().to_string(),
         what: error.to_string(),
     };
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(spool).map_err(|error| failed(spool, &error))?;
+    if make {
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(spool).map_err(|error| failed(spool, &error))?;
+    }
     let mut bases = settings.allowed_bases.clone();
-    bases.push(spool.clone());
+    // Where there is none yet, that is found below what there is.
+    let there = spool.ancestors().find(|path| make || path.exists());
+    bases.extend(there.map(Path::to_path_buf));
     for base in &bases {
         std::fs::metadata(base).map_err(|error| failed(base, &error))?;
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use common::fragile::Fragile;
 use common::{NOON, Place, address, call, client, files, sender, wait};
 use waypost_machine::{Ledger, UnixTime};
-use waypost_mail::{Body, Delivery, Envelope, Notify, Recipient, Reply, Target, Verdict};
+use waypost_mail::{Body, Delivery, Domain, Envelope, Notify, Recipient, Reply, Target, Verdict};
 use waypost_queue::Selection;
 use waypost_smtp::server::{self as smtp, MessageId};
 use waypost_world::{Event, Grade, StartError, Status, Unusable, World};
@@ -620,6 +620,22 @@ fn what_ends_behind_the_stop_of_the_queue_is_written_down() {
     }
     world.stop();
     assert_eq!(place.new_mail("mail000").len(), 1);
+}
+
+/// Its owner would be whoever asks, and the server could not use it.
+#[test]
+fn a_question_makes_no_spool() {
+    let place = Place::new();
+    let mut settings = place.settings();
+    settings.spool.directory = place.spool().join("deeper");
+    settings.srs_domain = Some(Domain::parse("mail.example.com").unwrap());
+    let asked = World::for_questions(settings.clone()).unwrap();
+    assert_eq!(asked.queued(), 0);
+    let findings = wait(|done| asked.check(done));
+    let text = format!("spool {}: 0 messages", settings.spool.directory.display());
+    assert!(findings.iter().any(|it| it.text == text), "{findings:?}");
+    asked.stop();
+    assert!(!place.spool().exists());
 }
 
 /// A second server would deliver twice, and remove what this one is writing; questions do neither.

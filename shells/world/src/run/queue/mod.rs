@@ -113,9 +113,12 @@ impl Queue {
         Ok(Self::with(spool, settings, count, found, false))
     }
 
-    /// Only counts what waits in the spool: nothing is ever tried, or changed.
+    /// Only counts what waits in the spool, if there is one: nothing is ever tried, or changed.
     pub(crate) fn resting(spool: Spool, settings: &crate::Spool) -> Result<Self, SpoolError> {
-        let count = spool.ids()?.len();
+        let count = match spool.ids() {
+            Err(SpoolError::Io(_, error)) if error.kind() == std::io::ErrorKind::NotFound => 0,
+            ids => ids?.len(),
+        };
         Ok(Self::with(spool, settings, count, Vec::new(), true))
     }
 
