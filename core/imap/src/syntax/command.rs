@@ -10,6 +10,9 @@ use nom::sequence::preceded;
 
 use super::SyntaxError;
 
+/// Octets of a tag, at most: the head of a command is read anew with each literal of it.
+const TAG: usize = 512;
+
 /// Tag and name of a command, and what follows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head<'a> {
@@ -26,7 +29,7 @@ pub struct Head<'a> {
 /// Why a command has no head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError<'a> {
-    /// No tag.
+    /// No tag, or one without measure.
     Tag,
     /// A tag, but no name.
     Name(&'a [u8]),
@@ -38,7 +41,7 @@ pub enum HeadError<'a> {
 /// [`HeadError`] when there is no tag or no name.
 pub fn head(command: &[u8]) -> Result<Head<'_>, HeadError<'_>> {
     let (rest, tag) = word(is_tag)(command).map_err(|_| HeadError::Tag)?;
-    if !matches!(rest.first(), None | Some(b' ')) {
+    if !matches!(rest.first(), None | Some(b' ')) || tag.len() > TAG {
         return Err(HeadError::Tag);
     }
     let name_error = |_| HeadError::Name(tag);
@@ -85,6 +88,9 @@ mod tests {
         for no_tag in ["", " a1 NOOP", "+ NOOP", "* NOOP", "a(1 NOOP", "a\u{e9} NOOP"] {
             assert_eq!(head(no_tag.as_bytes()), Err(HeadError::Tag), "{no_tag}");
         }
+        let long = |len| [&b"a".repeat(len)[..], b" NOOP"].concat();
+        assert_eq!(head(&long(TAG)).unwrap().name, "NOOP");
+        assert_eq!(head(&long(TAG + 1)), Err(HeadError::Tag));
         for no_name in ["a1", "a1 ", "a1  NOOP", "a1 N\0OOP", "a1 UID", "a1 UID  FETCH", "a1 (x)"] {
             assert_eq!(head(no_name.as_bytes()), Err(HeadError::Name(b"a1")), "{no_name}");
         }
