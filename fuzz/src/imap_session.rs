@@ -1,6 +1,8 @@
 //! The IMAP server as a machine, over a store in memory.
 
 use std::sync::Arc;
+use std::time::Duration;
+
 use waypost_imap::Config;
 use waypost_imap::server::{Aborted, Call, Handle, NamedFlags, Notice, Reply, Server};
 use waypost_laws::Subject;
@@ -57,11 +59,13 @@ pub fn server_operations(data: &[u8]) {
 
 impl Serving {
     fn new(settings: u8) -> Self {
-        let clear = || Config { implicit_tls: false, plaintext_login: true, ..Config::default() };
+        // Without signs of life silence ends IDLE too (L11); with them a client may stay for ever.
+        let tls = || Config { idle_notice: Duration::from_secs(3600), ..Config::default() };
+        let clear = || Config { implicit_tls: false, plaintext_login: true, ..tls() };
         let config = match settings / 2 % 4 {
             0 | 1 => clear(),
             2 => Config { starttls: true, ..clear() },
-            _ if settings % 2 == 1 => Config::default(),
+            _ if settings % 2 == 1 => tls(),
             _ => Config { append_limit: 20, command_limit: 200, ..clear() },
         };
         // The lower half of the rest is a good world.

@@ -30,7 +30,8 @@ pub struct Config {
     /// A client that is silent for so long is sent away (RFC 3501 5.4: at least 30 minutes), but
     /// not from IDLE.
     pub idle_timeout: Duration,
-    /// `* OK Still here` after each of these while in IDLE.
+    /// `* OK Still here` after each of these while in IDLE. None, and IDLE ends as all else, when it
+    /// is longer than `idle_timeout`.
     pub idle_notice: Duration,
     /// [`Config::PROGRESS`] octets of a message in APPEND, or all the rest, must arrive within this
     /// time.

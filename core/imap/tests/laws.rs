@@ -3,6 +3,7 @@
 mod fake;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fake::World;
 use proptest::collection::vec;
@@ -93,6 +94,7 @@ const COMMANDS: &[&str] = &[
     "p APPEND Nowhere {5+}\r\n12345\r\n",
     "i IDLE\r\nDONE\r\n",
     "i IDLE\r\nwhat\r\n",
+    "i IDLE\r\n",
     "n NOOP\r\n",
     "n CHECK\r\n",
     "n CLOSE\r\n",
@@ -133,10 +135,12 @@ fn dialogue() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    let clear = || Config { implicit_tls: false, plaintext_login: true, ..Config::default() };
+    // Without signs of life silence ends IDLE too (L11); with them a client may stay for ever.
+    let tls = || Config { idle_notice: Duration::from_secs(3600), ..Config::default() };
+    let clear = move || Config { implicit_tls: false, plaintext_login: true, ..tls() };
     let config = prop_oneof![
         2 => Just(clear()),
-        1 => Just(Config::default()),
+        1 => Just(tls()),
         1 => Just(Config { starttls: true, ..clear() }),
         1 => Just(Config { append_limit: 20, command_limit: 200, ..clear() }),
     ];
